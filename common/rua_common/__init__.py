@@ -1,1 +1,1 @@
-"""What every part of Rua shares: errors, time, settings with line numbers, Kafka options, metrics, logging, protocols."""
+"""What every part of Rua shares: errors, time, settings, Kafka options, metrics, logging, protocols."""

@@ -34,8 +34,16 @@ class KafkaOptions(Struct, frozen=True, kw_only=True):
             "log_level": 3,
         }
         if self.username is not None:
-            options |= {"sasl.mechanism": self.mechanism, "sasl.username": self.username, "sasl.password": self.password()}
-        files = {"ssl.ca.location": self.ca_file, "ssl.certificate.location": self.certificate_file, "ssl.key.location": self.key_file}
+            options |= {
+                "sasl.mechanism": self.mechanism,
+                "sasl.username": self.username,
+                "sasl.password": self.password(),
+            }
+        files = {
+            "ssl.ca.location": self.ca_file,
+            "ssl.certificate.location": self.certificate_file,
+            "ssl.key.location": self.key_file,
+        }
         return options | {name: value for name, value in files.items() if value is not None}
 
     def password(self) -> str:
@@ -45,11 +53,13 @@ class KafkaOptions(Struct, frozen=True, kw_only=True):
         try:
             return Path(self.password_file).read_text(encoding="utf-8").strip()
         except OSError as why:
-            raise BadConfiguration(f"cannot be read: {why.strerror}", file=self.password_file, key="kafka.password_file") from why
+            raise BadConfiguration(
+                f"cannot be read: {why.strerror}", file=self.password_file, key="kafka.password_file"
+            ) from why
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> KafkaOptions:
-    """`RUA_KAFKA_BOOTSTRAP`, and where needed `RUA_KAFKA_SECURITY_PROTOCOL`, `…_USERNAME`, `…_PASSWORD_FILE`, `…_CA_FILE` ….
+    """Options from `RUA_KAFKA_BOOTSTRAP`, and where needed `RUA_KAFKA_USERNAME`, `RUA_KAFKA_PASSWORD_FILE` and so on.
 
     Raises:
         BadConfiguration: the address is missing or a value is not allowed.

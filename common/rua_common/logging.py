@@ -9,7 +9,9 @@ import sys
 
 from rua_common.clock import iso
 
-_SECRET = re.compile(r"(?i)\b(password|secret|token|api[_-]?key|authorization)\b(\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)")
+_SECRET = re.compile(
+    r"(?i)\b(password|secret|token|api[_-]?key|authorization)\b([\"']?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|\S+)"
+)
 
 
 def mask(text: str) -> str:

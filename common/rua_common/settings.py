@@ -44,6 +44,7 @@ def parse(text: str, kind: type[T], *, file: str) -> T:
         raise BadConfiguration(f"not valid YAML: {why.problem}", file=file, line=line) from why
     except yaml.YAMLError as why:
         raise BadConfiguration(f"not valid YAML: {why}", file=file) from why
+    _refuse_duplicates(node, file)
     try:
         return msgspec.convert({} if raw is None else raw, kind)
     except msgspec.ValidationError as why:
@@ -58,6 +59,19 @@ def parse(text: str, kind: type[T], *, file: str) -> T:
         allowed = _allowed(kind, steps, unknown=unknown)
         text_ = "unknown key" if unknown else "missing" if "missing required field" in problem else problem
         raise BadConfiguration(text_, file=file, line=line, key=key, allowed=allowed) from why
+
+
+def _refuse_duplicates(node: yaml.Node | None, file: str) -> None:
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_duplicates(item, file)
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for name, value in node.value:
+            if name.value in seen:
+                raise BadConfiguration("given twice", file=file, line=name.start_mark.line + 1, key=str(name.value))
+            seen.add(name.value)
+            _refuse_duplicates(value, file)
 
 
 def _line(node: yaml.Node | None, steps: Sequence[str], key: str | None) -> int | None:
