@@ -1,0 +1,1 @@
+"""`rua …`: the composition root. The only place where processors meet sinks."""
