@@ -1,0 +1,1 @@
+"""The contract between the parts: records, topics, and how a record becomes bytes and comes back."""
