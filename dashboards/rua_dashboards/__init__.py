@@ -1,0 +1,1 @@
+"""Grafana boards, alert rules and provisioning files as code: `rua dashboards build`."""
