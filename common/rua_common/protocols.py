@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,8 +23,19 @@ class EventSink(Protocol):
 
 
 class AlertSink(Protocol):
-    """Where alerts go, each as the latest version of its `alert_id`. Errors as in `EventSink`."""
+    """Where small records go, one by one: they are readable when a call returns. Errors as in `EventSink`.
 
-    def write_alerts(self, alerts: Sequence[object], token: str) -> None:
-        """Stores alerts (`rua_schemas.events.Alert`); they are readable when the call returns."""
+    The types are `Alert`, `Heartbeat` and `DeadLetter` of `rua_schemas.events`, which nothing here may import.
+    """
+
+    def write_alerts(self, alerts: Sequence[Any], token: str) -> None:
+        """Stores alerts, each as the latest version of its `alert_id`."""
+        ...
+
+    def write_heartbeats(self, heartbeats: Sequence[Any], token: str) -> None:
+        """Stores signs of life of agents."""
+        ...
+
+    def write_dead_letters(self, dead_letters: Sequence[Any], token: str) -> None:
+        """Stores messages that could not be used, one for each topic, partition, offset and stage."""
         ...
