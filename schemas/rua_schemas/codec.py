@@ -8,12 +8,14 @@ Times are integers, so no time zone can ever slip in.
 from __future__ import annotations
 
 import io
+from functools import cache
 from typing import Any, TypeVar
 
 import fastavro
 import msgspec
 from rua_common.errors import PoisonEvent
 
+from rua_schemas.compat import differences
 from rua_schemas.events import Alert, DeadLetter, Heartbeat, Record, TelemetryEvent
 from rua_schemas.released import LocalWriters, Schema, Writers, current
 
@@ -146,7 +148,14 @@ def writer_of(prefix: bytes, kind: type[Record], writers: Writers) -> Schema:
         raise PoisonEvent(UNKNOWN_SCHEMA, name)
     if schema.record != kind.__name__:
         raise PoisonEvent(WRONG_RECORD, f"{name} is of {schema.record}, expected {kind.__name__}")
+    if unreadable := _differences(schema, kind):
+        raise PoisonEvent(UNKNOWN_SCHEMA, f"{name} cannot be read here: {unreadable}")
     return schema
+
+
+@cache
+def _differences(schema: Schema, kind: type[Record]) -> str:
+    return "; ".join(differences(schema, current(kind)))
 
 
 def read_exactly(body: bytes, schema: Schema) -> Any:

@@ -30,6 +30,7 @@ class Schema:
     record: str
     avro: Mapping[str, Any] = field(repr=False)
     parsed: Any = field(repr=False)
+    plain: Mapping[str, Any] = field(repr=False)
     fingerprint: bytes
 
     @staticmethod
@@ -37,7 +38,25 @@ class Schema:
         """From the JSON of a .avsc file. The fingerprint is CRC-64-AVRO, little-endian as on the wire."""
         parsed: Any = fastavro.parse_schema(dict(avro))
         mark = bytes.fromhex(fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO"))
-        return Schema(str(avro["name"]), avro, parsed, mark)
+        return Schema(str(avro["name"]), avro, parsed, plain(avro, {}), mark)
+
+
+def plain(avro: Any, named: dict[str, Any]) -> Any:
+    """The type with every name replaced by what it stands for, reduced to what decides how bytes are read."""
+    if isinstance(avro, str):
+        return named.get(avro, avro)
+    if isinstance(avro, list):
+        return [plain(one, named) for one in avro]
+    kind = avro["type"]
+    if kind == "array":
+        return {"type": kind, "items": plain(avro["items"], named)}
+    if kind == "record":
+        fields = [{"name": f["name"], "type": plain(f["type"], named)} for f in avro["fields"]]
+        return {"type": kind, "name": avro["name"], "fields": fields}
+    if kind == "enum":
+        named[avro["name"]] = {"type": kind, "name": avro["name"], "symbols": list(avro["symbols"])}
+        return named[avro["name"]]
+    return avro if set(avro) != {"type"} else plain(kind, named)
 
 
 class Writers(Protocol):
