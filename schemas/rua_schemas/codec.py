@@ -8,6 +8,8 @@ Times are integers, so no time zone can ever slip in.
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -27,6 +29,7 @@ SINGLE_OBJECT = b"\xc3\x01"
 SINGLE_OBJECT_PREFIX_BYTES = 10
 CONFLUENT = b"\x00"
 CONFLUENT_PREFIX_BYTES = 5
+MIN_INT, MAX_INT = -(2**31), 2**31 - 1
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LOCAL: Writers = LocalWriters()
 
@@ -55,7 +58,7 @@ class Encoder:
 
     def __init__(self, kind: type[Record], schema_id: int | None = None) -> None:
         self._kind = kind
-        self._schema = current(kind).parsed
+        self._schema = current(kind)
         self._buffer = io.BytesIO()
         self.prefix = (
             SINGLE_OBJECT + current(kind).fingerprint
@@ -67,14 +70,17 @@ class Encoder:
         """One message.
 
         Raises:
-            PoisonEvent: a value does not fit the schema: a datetime where milliseconds belong, an integer beyond
-                64 bits, text that is not well-formed Unicode (see `clean`).
+            PoisonEvent: unencodable, because a value does not fit the schema: a datetime where milliseconds belong,
+                an integer beyond 64 bits, text that is not well-formed Unicode (see `clean`).
         """
         buffer = self._buffer
         buffer.seek(0)
         buffer.write(self.prefix)
         try:
-            fastavro.schemaless_writer(buffer, self._schema, _builtins(record))
+            value = msgspec.to_builtins(record, builtin_types=(bytes, datetime))
+            if beyond := _beyond_int(self._schema, value):
+                raise OverflowError(f"{beyond} does not fit into 32 bits")
+            fastavro.schemaless_writer(buffer, self._schema.parsed, value)
         except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as why:
             raise PoisonEvent(UNENCODABLE, f"{self._kind.__name__}: {why}") from why
         buffer.truncate()
@@ -175,6 +181,8 @@ def read_exactly(body: bytes, schema: Schema) -> Any:
         raise PoisonEvent(UNDECODABLE, f"{type(why).__name__} in {len(body)} bytes") from why
     if stream.tell() != len(body):
         raise PoisonEvent(UNDECODABLE, f"{len(body) - stream.tell()} bytes after the record")
+    if beyond := _beyond_int(schema, value):
+        raise PoisonEvent(UNDECODABLE, f"{beyond} does not fit into 32 bits")
     again = io.BytesIO()
     try:
         fastavro.schemaless_writer(again, schema.parsed, value)
@@ -185,5 +193,24 @@ def read_exactly(body: bytes, schema: Schema) -> Any:
     return value
 
 
-def _builtins(record: Record) -> Any:
-    return msgspec.to_builtins(record, builtin_types=(bytes,))
+@cache
+def _int_fields(schema: Schema) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Fields that hold 32-bit integers, and for an array of records which of theirs do."""
+    found = []
+    for field in schema.plain["fields"]:
+        avro = field["type"]
+        if avro == "int" or (isinstance(avro, list) and "int" in avro):
+            found.append((field["name"], ()))
+        elif isinstance(avro, Mapping) and avro["type"] == "array" and isinstance(avro["items"], Mapping):
+            inner = tuple(f["name"] for f in avro["items"].get("fields", ()) if f["type"] == "int")
+            found += [(field["name"], inner)] if inner else []
+    return tuple(found)
+
+
+def _beyond_int(schema: Schema, value: Any) -> str | None:
+    """The name of an `int` that is larger than Avro allows: fastavro neither writes nor reads with this limit."""
+    for name, inner in _int_fields(schema):
+        numbers = [item[one] for item in value[name] for one in inner] if inner else [value[name]]
+        if any(number is not None and not MIN_INT <= number <= MAX_INT for number in numbers):
+            return name
+    return None

@@ -91,6 +91,8 @@ def unsupported(avro: Any, *, nested: bool = False) -> Iterator[str]:
         yield "a logical type; times are integers"
     elif kind == "array" and not nested:
         items = avro["items"]
+        if _kind(items) == "record" and not items["fields"]:
+            yield "an array of nothing, which a few bytes could make endless"
         for inner in [f["type"] for f in items["fields"]] if _kind(items) == "record" else [items]:
             yield from unsupported(inner, nested=True)
     elif kind == "enum":
