@@ -6,11 +6,14 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rua_common.errors import RuaError
+from rua_common.errors import BadConfiguration, RuaError
 from rua_common.logging import configure
+
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
 
 app = typer.Typer(
     name="rua",
@@ -26,7 +29,9 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(dashboards_app, name="dashboards")
 app.add_typer(feed_app, name="feed")
 
-Platforms = Annotated[list[str] | None, typer.Option("--platform", help="A platform; repeat for more. Else RUA_PLATFORMS.")]
+Platforms = Annotated[
+    list[str] | None, typer.Option("--platform", help="A platform; repeat for more. Else RUA_PLATFORMS.")
+]
 UNUSABLE = 2
 
 
@@ -51,8 +56,12 @@ def run(arguments: Sequence[str]) -> int:
 def demo(
     seed: Annotated[int | None, typer.Option(help="Repeats a run; random, and printed, unless given.")] = None,
     days: Annotated[int, typer.Option(min=1, help="Past days before the day of the attacks.")] = 21,
-    keep: Annotated[Path | None, typer.Option(help="Leave alerts.jsonl, events.jsonl, pseudonyms.jsonl, report.html here.")] = None,
-    world: Annotated[Path | None, typer.Option(exists=True, file_okay=False, help="Replay this folder of logs instead.")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="Leave alerts.jsonl, events.jsonl, pseudonyms.jsonl, report.html here.")
+    ] = None,
+    world: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Replay this folder of logs instead.")
+    ] = None,
 ) -> int:
     """Run everything on this machine: a real Kafka, simulated platforms, agents, detection, storage, a report."""
     from rua_demo.run import DemoOptions, run as run_demo  # noqa: PLC0415
@@ -72,18 +81,27 @@ def up(
 
 
 @app.command()
-def worker(
-    role: Annotated[str, typer.Option(help="detect, store, or all of it.")] = "all",
-) -> int:
+def worker(role: Annotated[str, typer.Option(help="detect, store, or all of it.")] = "all") -> int:
     """Run a stream worker until it is told to stop. Settings come from RUA_… variables (docs/settings.md)."""
-    from rua_streams.app import run as run_worker  # noqa: PLC0415
+    from rua_streams.app import run as run_worker, supervise  # noqa: PLC0415
     from rua_streams.settings import from_environment  # noqa: PLC0415
 
     from rua_cli.services import clickhouse  # noqa: PLC0415
 
     settings = from_environment()
-    sink = clickhouse() if role != "detect" else None
-    return run_worker(settings, role, event_sink=sink, alert_sink=sink)
+    match role:
+        case "all":
+            clickhouse()  # an address that is missing shows before two processes are started
+            return supervise(
+                [[sys.executable, "-m", "rua_cli", "worker", "--role", one] for one in ("detect", "store")]
+            )
+        case "detect":
+            return run_worker(settings, "detect")
+        case "store":
+            sink = clickhouse()
+            return run_worker(settings, "store", event_sink=sink, alert_sink=sink)
+        case _:
+            raise BadConfiguration(f"{role} is not a role", key="--role", allowed=["detect", "store", "all"])
 
 
 @app.command()
@@ -95,13 +113,17 @@ def migrate() -> None:
 
     sink = clickhouse()
     applied = run_migrate(sink.client, database=sink.database)
-    typer.echo("\n".join(f"applied {name}" for name in applied) or "nothing to do: the tables are those of this release")
+    typer.echo(
+        "\n".join(f"applied {name}" for name in applied) or "nothing to do: the tables are those of this release"
+    )
 
 
 @topics_app.command("apply")
 def topics_apply(
     platform: Platforms = None,
-    partitions: Annotated[int | None, typer.Option(min=1, help="Overrides the number in topics.yaml, for new topics.")] = None,
+    partitions: Annotated[
+        int | None, typer.Option(min=1, help="Overrides the number in topics.yaml, for new topics.")
+    ] = None,
     replication: Annotated[int, typer.Option(min=1, help="Copies of each partition.")] = 1,
 ) -> int:
     """Create and change topics until the cluster matches. Says what it did."""
@@ -130,7 +152,9 @@ def topics_check(
 
 
 @dashboards_app.command("build")
-def dashboards_build(out: Annotated[Path, typer.Argument(help="Folder for the files.")] = Path("dashboards/generated")) -> None:
+def dashboards_build(
+    out: Annotated[Path, typer.Argument(help="Folder for the files.")] = Path("dashboards/generated"),
+) -> None:
     """Write dashboards and provisioning files, byte for byte the same each time."""
     from rua_dashboards.build import build  # noqa: PLC0415
 
@@ -147,7 +171,6 @@ def feed_build(
 ) -> None:
     """Write one day's counts, platform by pattern, with noise. A released day never changes."""
     from rua_common.clock import SystemClock  # noqa: PLC0415
-    from rua_common.errors import BadConfiguration  # noqa: PLC0415
     from rua_sinks.feed import build  # noqa: PLC0415
     from rua_streams.detectors import DETECTORS  # noqa: PLC0415
 
@@ -159,7 +182,9 @@ def feed_build(
         raise BadConfiguration(f"{day} is not a day", key="--day", allowed=["YYYY-MM-DD"]) from why
     sink = clickhouse()
     universe = [(p, d.rule.id) for p in sorted(platforms(platform or [])) for d in DETECTORS]
-    for path in build(sink.client, wanted, epsilon=epsilon, universe=universe, now_ms=SystemClock().now_ms(), out_dir=out):
+    for path in build(
+        sink.client, wanted, epsilon=epsilon, universe=universe, now_ms=SystemClock().now_ms(), out_dir=out
+    ):
         typer.echo(path)
 
 
@@ -174,7 +199,7 @@ def _start() -> None:
     configure()
 
 
-def _admin():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _admin() -> AdminClient:
     from confluent_kafka.admin import AdminClient  # noqa: PLC0415
     from rua_common.kafka import from_environment  # noqa: PLC0415
 
