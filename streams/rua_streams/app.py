@@ -1,0 +1,278 @@
+"""Builds a worker and runs it: the only place that knows settings, Kafka, Faust and the sinks at once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import signal
+import ssl
+import subprocess
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import faust
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from rua_common import logging as rua_logging
+from rua_common.errors import BadConfiguration
+from rua_common.kafka import KafkaOptions
+from rua_common.metrics import Metrics
+from rua_common.protocols import AlertSink, EventSink
+from rua_schemas import topics
+from rua_schemas.codec import decode
+from rua_schemas.events import Alert, DeadLetter, Heartbeat
+
+from rua_streams.checkpoint import Restore
+from rua_streams.detect import DetectShell
+from rua_streams.detectors import DETECTORS
+from rua_streams.engine import Engine
+from rua_streams.health import Http
+from rua_streams.kafka_log import KafkaLog
+from rua_streams.outbox import Outbox
+from rua_streams.settings import WorkerSettings
+from rua_streams.shell import BaseShell
+from rua_streams.store import Keeper, StoreShell
+from rua_streams.tables import EventTable, Graveyard, RecordTable
+from rua_streams.transport import BatchApp, BatchSchema
+
+LOG = logging.getLogger(__name__)
+Role = Literal["detect", "store"]
+TICK_SECONDS, ALERT_TICK_SECONDS, STATUS_SECONDS = 0.1, 0.05, 0.5
+REACH_SECONDS = 20.0
+COMMIT_SECONDS = 1.0
+
+
+def run(
+    settings: WorkerSettings, role: Role, event_sink: EventSink | None = None, alert_sink: AlertSink | None = None
+) -> int:
+    """Runs one role until SIGTERM or SIGINT, then drains: finishes the batch, makes everything safe, commits.
+
+    Returns:
+        The process's exit status: 0 after a drain.
+
+    Raises:
+        BadConfiguration: no broker, no topics, or a sink is missing.
+    """
+    rua_logging.configure(settings.log_level, as_json=settings.log_json)
+    tame(logging.getLogger())
+    names = subscribed(settings, role)
+    app = faust_app(settings, role)
+    metrics = Metrics()
+    shell: DetectShell | StoreShell
+    ticks: list[tuple[float, Callable[[], Awaitable[None]]]]
+    if role == "detect":
+        shell = detect_shell(app, settings, metrics)
+        ticks = [(TICK_SECONDS, shell.tick)]
+    else:
+        if event_sink is None or alert_sink is None:
+            raise BadConfiguration("the store role needs a sink: set it to the address", key="RUA_CLICKHOUSE_URL")
+        shell = store_shell(app, settings, metrics, names, event_sink=event_sink, alert_sink=alert_sink)
+        ticks = [(ALERT_TICK_SECONDS, partial(shell.flush, keeper)) for keeper in shell.keepers]
+    app.shell = shell
+    wire(app, shell, names, ticks)
+    LOG.info("role %s reads %s", role, ", ".join(names))
+    worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True, stdout=io.StringIO())
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        return int(end.code or 0)
+
+
+def subscribed(settings: WorkerSettings, role: Role) -> list[str]:
+    """The topics that exist now. A platform that comes later needs a restart of the workers, one after the other.
+
+    Raises:
+        BadConfiguration: the brokers do not answer, or a topic is missing.
+    """
+    admin = AdminClient(settings.kafka.librdkafka())
+    try:
+        found = set(admin.list_topics(timeout=REACH_SECONDS).topics)
+    except KafkaException as why:
+        raise BadConfiguration(
+            f"{settings.kafka.bootstrap} does not answer within {REACH_SECONDS:.0f} s: {why.args[0]}. "
+            "Check address, listener and login",
+            key="RUA_KAFKA_BOOTSTRAP",
+        ) from why
+    asked = [topics.events_topic(p.strip()) for p in settings.platforms.split(",") if p.strip()]
+    events = asked or sorted(name for name in found if name.startswith(topics.EVENTS))
+    wanted = [*events, *(topics.state_topic(topics.platform_of(name)) for name in events), topics.ALERTS, topics.DLQ]
+    wanted += [topics.HEARTBEATS] if role == "store" else []
+    missing = [name for name in wanted if name not in found]
+    if missing or not events:
+        raise BadConfiguration(
+            f"no topic {', '.join(missing) or topics.EVENTS + '<platform>'}: create it with `rua topics apply`",
+            key="RUA_WORKER_PLATFORMS",
+        )
+    return events if role == "detect" else [*events, topics.ALERTS, topics.HEARTBEATS, topics.DLQ]
+
+
+def faust_app(settings: WorkerSettings, role: Role) -> BatchApp:
+    """The Faust app of a role, with everything that Faust would do by itself switched off."""
+    kafka, session = settings.kafka, settings.kafka.session_timeout_seconds
+    app = BatchApp(
+        f"{settings.group}-{role}",
+        broker=[f"batchkafka://{address.strip()}" for address in kafka.bootstrap.split(",")],
+        broker_credentials=credentials(kafka),
+        broker_session_timeout=session,
+        broker_rebalance_timeout=max(session, settings.drain_seconds + 5),
+        broker_heartbeat_interval=session / 6,
+        broker_request_timeout=max(40.0, session + 1),
+        broker_commit_interval=COMMIT_SECONDS,
+        consumer_auto_offset_reset="earliest",
+        store="memory://",
+        stream_wait_empty=True,
+        stream_buffer_maxsize=4_096,  # never full: the transport hands over only what there is room for
+        table_standby_replicas=0,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    app.max_batch_records = settings.max_batch_records
+    return app
+
+
+def credentials(kafka: KafkaOptions) -> faust.SASLCredentials | faust.SSLCredentials | None:
+    """Faust's form of the login."""
+    context: ssl.SSLContext | None = None
+    if kafka.security_protocol.endswith("SSL"):
+        context = ssl.create_default_context(cafile=kafka.ca_file)
+        if kafka.certificate_file is not None:
+            context.load_cert_chain(kafka.certificate_file, kafka.key_file)
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=kafka.username, password=kafka.password(), mechanism=kafka.mechanism, ssl_context=context
+        )
+    return faust.SSLCredentials(context) if context is not None else None
+
+
+def detect_shell(app: BatchApp, settings: WorkerSettings, metrics: Metrics) -> DetectShell:
+    """The detect role's shell, with its state in Kafka."""
+    options, group = settings.kafka.librdkafka(), f"{settings.group}-detect"
+    log = KafkaLog(options, group, state_topic, settings.transaction_timeout_seconds)
+    restore = Restore(log, group, state_topic, settings.foreign_transaction_wait_seconds)
+    return DetectShell(app, settings, metrics, engine=Engine(DETECTORS), restore=restore, outbox=Outbox(options))
+
+
+def store_shell(
+    app: BatchApp,
+    settings: WorkerSettings,
+    metrics: Metrics,
+    names: Sequence[str],
+    *,
+    event_sink: EventSink,
+    alert_sink: AlertSink,
+) -> StoreShell:
+    """The store role's shell: events by the second, what is small and urgent at once and on its own path."""
+    options, group = settings.kafka.librdkafka(), f"{settings.group}-store"
+    graveyard = Graveyard(Outbox(options), metrics)
+    events = EventTable(event_sink, graveyard)
+    alerts = RecordTable(partial(decode, kind=Alert), alert_sink.write_alerts, graveyard)
+    heartbeats = RecordTable(partial(decode, kind=Heartbeat), alert_sink.write_heartbeats, graveyard)
+    letters = RecordTable(partial(decode, kind=DeadLetter), alert_sink.write_dead_letters, graveyard)
+    small = {topics.ALERTS: alerts.store, topics.HEARTBEATS: heartbeats.store, topics.DLQ: letters.store}
+    large = {name: events.store for name in names if name not in small}
+    keepers = (
+        Keeper("small", small, settings.store_rows, settings.alert_linger_seconds),
+        Keeper("events", large, settings.store_rows, settings.store_linger_seconds),
+    )
+    return StoreShell(app, settings, metrics, log=KafkaLog(options, group, state_topic), keepers=keepers)
+
+
+def state_topic(events: str) -> str:
+    """The state topic of an events topic."""
+    return topics.state_topic(topics.platform_of(events))
+
+
+def wire(
+    app: BatchApp, shell: BaseShell, names: Sequence[str], ticks: Sequence[tuple[float, Callable[[], Awaitable[None]]]]
+) -> None:
+    """Connects the shell to Faust's life cycle."""
+
+    @app.agent(app.topic(*names, schema=BatchSchema()), name=f"{shell.role}-processor")
+    async def processor(stream: Any) -> None:
+        async for event in stream.noack().events():
+            tp = event.message.tp
+            shell.consumer.taken(tp)
+            await shell.receive(tp, event.value, event.message.checksum)
+
+    async def own(*_: Any, **__: Any) -> None:
+        await shell.own()
+
+    app.on_rebalance_complete.connect(own, weak=False)
+    for seconds, tick in ticks:
+        every(app, seconds, tick)
+
+    async def watch() -> None:
+        shell.watch()
+
+    async def status() -> None:
+        shell.write_status()
+
+    every(app, 1.0, watch)
+    every(app, STATUS_SECONDS, status)
+    if shell.settings.http_port is not None:
+        http = Http(shell, shell.settings.http_port)
+        app.task(http.start)
+
+
+def every(app: BatchApp, seconds: float, call: Callable[[], Awaitable[None]]) -> None:
+    """Calls it again and again, never twice at once; an exception ends the worker, as Faust does with its tasks."""
+
+    async def loop() -> None:
+        while not app.should_stop:
+            await call()
+            await asyncio.sleep(seconds)
+
+    app.task(loop)
+
+
+class Repeated(logging.Filter):
+    """Lets a logger say each kind of thing once in so many seconds: aiokafka writes up to 1,200 lines an outage."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        super().__init__()
+        self.seconds, self.last = seconds, dict[tuple[str, str], float]()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this line is shown."""
+        key = (record.name, str(record.msg))
+        if record.created - self.last.get(key, 0.0) < self.seconds:
+            return False
+        self.last[key] = record.created
+        return True
+
+
+def tame(root: logging.Logger) -> None:
+    """Quiets what is not ours."""
+    for name in ("aiokafka", "faust", "mode", "kafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    repeated = Repeated()
+    for handler in root.handlers:
+        handler.addFilter(lambda record: record.name.startswith("rua") or repeated.filter(record))
+
+
+def supervise(commands: Sequence[Sequence[str]]) -> int:
+    """Runs several workers as child processes: the role `all`. One that fails takes the others with it, drained.
+
+    Returns:
+        The first exit status that is not 0, else 0.
+    """
+    children = [subprocess.Popen(command) for command in commands]
+
+    def stop(*_: Any) -> None:
+        for child in children:
+            child.terminate()
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while all(child.poll() is None for child in children):
+            signal.sigtimedwait([], 0.2) if hasattr(signal, "sigtimedwait") else None
+        failed = [child.returncode for child in children if child.poll()]
+        stop()
+        codes = failed + [child.wait() for child in children]
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return next((code if code > 0 else 128 - code for code in codes if code), 0)

@@ -1,0 +1,222 @@
+"""The detect processor: whole batches through the engine, alerts at once, state in checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import polars as pl
+from faust.types import TP
+from rua_common.metrics import Metrics
+from rua_schemas.codec import Encoder
+from rua_schemas.columns import ColumnCodec, Rejected
+from rua_schemas.events import Alert, DeadLetter
+from rua_schemas.topics import ALERTS, DLQ
+
+from rua_streams.alerts import alert_of
+from rua_streams.checkpoint import Lost, Restore, Restored
+from rua_streams.dead_letters import Notices, Ratio, dead_letter, too_many, wrong_platform
+from rua_streams.engine import Engine
+from rua_streams.fence import Fence
+from rua_streams.intake import WRONG_PLATFORM, Intake, take_in
+from rua_streams.outbox import Broken, Outbox
+from rua_streams.partition import Cursor, Partition, Rows, Snapshot, table
+from rua_streams.settings import WorkerSettings
+from rua_streams.shell import EX_START_AGAIN, BaseShell
+from rua_streams.state import Layout, State
+from rua_streams.transport import Batch, BatchApp, Mark
+
+LOG = logging.getLogger(__name__)
+ACTORS, SOURCES, NOTICES = b"a", b"s", b"n"
+CHECKPOINT_SHARE = 0.05  # of the time at most is spent on checkpoints, within limits
+SLOWEST = 6  # times `checkpoint_seconds`
+
+
+@dataclass(slots=True)
+class Working:
+    """An owned partition with what its batches are applied to."""
+
+    partition: Partition
+    state: State
+    fence: Fence
+    notices: Notices
+    ratio: Ratio
+    seconds: float = field(default=0.0)  # of the last checkpoint
+
+
+class DetectShell(BaseShell):
+    """State of the partitions this worker owns."""
+
+    role = "detect"
+
+    def __init__(
+        self,
+        app: BatchApp,
+        settings: WorkerSettings,
+        metrics: Metrics,
+        *,
+        engine: Engine,
+        restore: Restore,
+        outbox: Outbox,
+    ) -> None:
+        super().__init__(app, settings, metrics)
+        self.engine, self.restore, self.outbox = engine, restore, outbox
+        self.codec, self.alerts, self.letters = ColumnCodec(), Encoder(Alert), Encoder(DeadLetter)
+        self.owned: dict[TP, Working] = {}
+        self.lock = asyncio.Lock()
+        self.generation, self.lost_at, self.checkpointed_at = -1, 0.0, time.monotonic()
+
+    def cursors(self) -> Mapping[TP, Cursor]:
+        """The cursor of each owned partition."""
+        return {tp: work.partition.cursor for tp, work in self.owned.items()}
+
+    def marks(self) -> Mapping[TP, Mark]:
+        """The offsets of the last checkpoints."""
+        saved = ((tp, work.partition.saved) for tp, work in self.owned.items())
+        return {tp: Mark(at) for tp, at in saved if at is not None}
+
+    async def acquire(self) -> None:
+        """Restores what is new. Keeps a partition without a restore only if nobody can have owned it in between."""
+        generation, assigned = self.app.consumer_generation_id, set(self.consumer.assignment())
+        async with self.lock:
+            kept = assigned if generation == self.generation + 1 else set()
+            gone = [self.owned.pop(tp) for tp in list(self.owned) if tp not in kept]
+            await self.release(gone)
+            new = sorted(assigned - self.owned.keys())
+            started = time.monotonic()
+            restored = await asyncio.gather(*(self.thread(self.restore.acquire, tp) for tp in new))
+            for tp, one in zip(new, restored, strict=True):
+                self.owned[tp] = self.working(tp, one)
+            self.generation, self.lost_at = generation, 0.0
+        LOG.info(
+            "%d partitions taken over in %.1f s, %d kept", len(new), time.monotonic() - started, len(kept - set(new))
+        )
+
+    def working(self, tp: TP, restored: Restored) -> Working:
+        """Builds the state of a partition from its restored rows."""
+        if restored.skipped:
+            LOG.error("%s-%d: %d records were deleted by retention before they were applied", *tp, restored.skipped)
+        state, fence = State(self.engine.layout), Fence()
+        layouts = known_layouts(restored.layouts, self.engine)
+        state.load(table(restored.rows, ACTORS), layouts)
+        fence.load(table(restored.rows, SOURCES))
+        notices = Notices(table(restored.rows, NOTICES))
+        tables: dict[bytes, Rows] = {ACTORS: state, SOURCES: fence, NOTICES: notices}
+        partition = Partition(tp, self.restore.group, restored, tables, layouts)
+        ratio = Ratio(self.settings.dead_letter_ratio, self.settings.dead_letter_window_records)
+        return Working(partition, state, fence, notices, ratio)
+
+    def apply(self, tp: TP, batch: Batch) -> None:
+        """Decodes, fences, detects. What it finds leaves at once; the state is saved by the next checkpoint."""
+        work = self.owned[tp]
+        intake = take_in(self.codec, batch)
+        fresh = intake.frame.filter(work.fence.admit(intake.frame, intake.replayed))
+        for finding in self.engine.apply(fresh, work.state):
+            self.raise_alert(alert_of(finding, *tp))
+        work.partition.cursor.next = batch[-1].offset + 1
+        self.count(tp.topic, intake, fresh)
+        self.bury(work, batch, intake.rejected)
+
+    def raise_alert(self, one: Alert) -> None:
+        """Sends an alert; its id makes a repetition harmless."""
+        self.outbox.send(ALERTS, one.alert_id, self.alerts.encode(one))
+        self.metrics.add("rua_worker_alerts_total", detector=one.detector, severity=one.severity)
+
+    def bury(self, work: Working, batch: Batch, rejected: Sequence[Rejected]) -> None:
+        """Dead-letters what cannot be used; tells of a foreign platform and of too many, once each."""
+        tp = work.partition.tp
+        for why in rejected:
+            record = batch[why.index]
+            self.outbox.send(DLQ, tp.topic, self.letters.encode(dead_letter(record, why, self.role)))
+            self.metrics.add("rua_worker_dead_letters_total", topic=tp.topic, reason=why.reason)
+            if why.reason == WRONG_PLATFORM and work.notices.first(f"{WRONG_PLATFORM} {why.detail}", record.offset):
+                self.raise_alert(wrong_platform(record, why.detail))
+            if work.ratio.crossed(record.offset):
+                self.raise_alert(too_many(record, work.ratio))
+                self.pause(tp, f"{work.ratio.bad} of {work.ratio.window_records} messages cannot be used")
+
+    def count(self, topic: str, intake: Intake, fresh: pl.DataFrame) -> None:
+        """Metrics of one batch."""
+        late_ms = self.settings.late_seconds * 1_000
+        late = fresh.select((pl.col("observed_at") - pl.col("occurred_at") > late_ms).sum()).item()
+        self.metrics.add("rua_worker_events_total", fresh.height, role=self.role, topic=topic)
+        self.metrics.add("rua_worker_duplicates_total", intake.frame.height - fresh.height, topic=topic)
+        self.metrics.add("rua_worker_late_total", late, topic=topic)
+        self.metrics.add("rua_worker_unknown_symbols_total", intake.unknown_symbols, topic=topic)
+        self.metrics.add("rua_worker_dead_letters_total", intake.tombstones, topic=topic, reason="tombstone")
+
+    async def checkpoint(self, give_up: Callable[[], bool] = lambda: False) -> None:
+        """Acks of everything produced, then one transaction for each changed partition."""
+        async with self.lock:
+            taken = [(w, w.partition.snapshot()) for w in self.owned.values() if w.partition.changed]
+            if not taken:
+                return
+            if not await self.thread(self.outbox.settle, give_up):
+                return
+            results = await asyncio.gather(
+                *(self.thread(timed, w.partition.write, s) for w, s in taken), return_exceptions=True
+            )
+            for (work, snapshot), result in zip(taken, results, strict=True):
+                await self.written(work, snapshot, result)
+
+    async def written(self, work: Working, snapshot: Snapshot, result: tuple[bool, float] | BaseException) -> None:
+        """What follows from the outcome of one transaction."""
+        tp = work.partition.tp
+        if isinstance(result, Lost):
+            LOG.warning("%s-%d is another worker's: %s", *tp, result)
+            self.owned.pop(tp, None)
+            self.lost_at = self.lost_at or time.monotonic()
+            await self.release([work])
+        elif isinstance(result, BaseException):
+            raise result
+        elif result[0]:
+            work.partition.wrote(snapshot)
+            work.seconds = result[1]
+            self.watchdog.progress(time.monotonic())
+            labels = {"topic": tp.topic, "partition": str(tp.partition)}
+            self.metrics.set("rua_worker_checkpoint_seconds", work.seconds, **labels)
+            self.metrics.set("rua_worker_state_rows", len(work.state), **labels)
+        else:
+            LOG.warning("%s-%d: checkpoint aborted by the broker, again with the next", *tp)
+
+    async def release(self, gone: Iterable[Working]) -> None:
+        """Closes writers; nothing is flushed."""
+        await asyncio.gather(*(self.thread(work.partition.restored.writer.close) for work in gone))
+
+    async def drain(self) -> None:
+        """A last checkpoint, while still a member of the group; a broker that is away is not waited for too long."""
+        end = time.monotonic() + self.settings.drain_seconds
+        await self.checkpoint(lambda: time.monotonic() > end)
+
+    def due_seconds(self) -> float:
+        """The time between checkpoints: longer when they are slow, so that they cost a bounded share."""
+        usual = self.settings.checkpoint_seconds
+        slowest = max((work.seconds for work in self.owned.values()), default=0.0)
+        return min(max(usual, slowest / CHECKPOINT_SHARE), SLOWEST * usual)
+
+    async def tick(self) -> None:
+        """Called a few times a second."""
+        now = time.monotonic()
+        try:
+            self.outbox.poll()
+            if now - self.checkpointed_at >= self.due_seconds():
+                self.checkpointed_at = now
+                await self.checkpoint()
+        except Broken as why:
+            self.leave(EX_START_AGAIN, f"the alert producer cannot go on: {why}")
+        if self.lost_at and now - self.lost_at > 2 * self.settings.kafka.session_timeout_seconds:
+            self.leave(EX_START_AGAIN, "fenced, yet no rebalance followed: a transaction may have outlived its timeout")
+
+
+def timed(write: Callable[[Snapshot], bool], snapshot: Snapshot) -> tuple[bool, float]:
+    """The outcome and how many seconds it took."""
+    started = time.perf_counter()
+    return write(snapshot), time.perf_counter() - started
+
+
+def known_layouts(saved: tuple[Layout, ...], engine: Engine) -> tuple[Layout, ...]:
+    """The layouts of the restored rows, and this worker's own."""
+    return saved if engine.layout in saved else (*saved, engine.layout)
