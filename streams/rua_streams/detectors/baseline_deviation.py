@@ -1,0 +1,77 @@
+"""baseline-deviation: a day far above the subject's own days."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from rua_schemas.events import Number
+
+from rua_streams.engine import Measured, Rule, Verdict, View
+from rua_streams.features import Daily
+from rua_streams.judging import SEASON, ladder, reached
+from rua_streams.runs import HOUR
+
+
+@dataclass(frozen=True)
+class BaselineDeviation:
+    """Flags a day on which a subject with history takes far more than on any day before.
+
+    The limit is the highest of: mean + score x (deviation + 1); peak + score x (peak - median + 1), the peak standing
+    for the 99th percentile of 30 days; twice the peak; the floor. Volumes are rows, or bytes / 200 of exports that tell
+    nothing else. A late event counts for its own day.
+
+    Attributes:
+        score: Azure Sentinel, Detection-VolumeResponseRowsStatefulAnomalyOnDatabase: Z > 3 and Q > 3.
+        floor: rows; same source: x > 500.
+        twice_peak: a job of the same size every day has no deviation, so that a few rows more would look enormous.
+        season: on closing and sale days the limit is at least so many times the peak: ten-fold month-end reports are
+            the published false positive. What is hidden among them must be found by other detectors.
+        min_days: two working weeks, the 14 days of training of the same source. New joiners stay quiet.
+        unsized: exports of unknown size (COPY, pg_dump) in a day, at least; and four times as many as any day before.
+        worse: so many times its limit makes it high instead of medium.
+    """
+
+    rule: ClassVar = Rule(
+        id="baseline-deviation",
+        title="Far more personal data taken than on any day before",
+        on="egress",
+        attack=("T1213.006",),
+        severities=("medium", "high"),
+        reads=("season",),
+        quiet=12 * HOUR,
+        by="actor",
+    )
+    score: float = 3.0
+    floor: int = 500
+    twice_peak: float = 2.0
+    season: float = SEASON
+    min_days: int = 10
+    unsized: int = 3
+    worse: float = 5.0
+    volume: Daily = Daily("volume", on="egress")
+    copies: Daily = Daily("unsized", on="egress")
+    activity: Daily = Daily("one", on="egress")
+
+    def judge(self, view: View) -> Verdict:
+        """Volume and number of exports of unknown size, each against the days before."""
+        days, copies, known = view.of(self.volume), view.of(self.copies), view.of(self.activity).active
+        factor = np.where(view["season"], self.season, self.twice_peak)
+        by_deviation = days.mean + self.score * (days.spread + 1)
+        by_peak = days.peak + self.score * (days.peak - days.median + 1)
+        limit = np.maximum.reduce([by_deviation, by_peak, factor * days.peak, np.full(len(known), self.floor)])
+        limit = np.floor(limit) + 1
+        level, volume = ladder(days.own, [limit, np.ceil(self.worse * limit)])
+        many, unsized = ladder(copies.own, [np.maximum(4 * copies.peak + 1, self.unsized)])
+        level = np.where(known >= self.min_days, np.maximum(level, many), 0)
+        numbers = {"rows": volume, "exports": unsized, "mean": Measured(days.mean), "peak": Measured(days.peak)}
+        return Verdict(level, {**numbers, "days": Measured(known, self.min_days)})
+
+    def reason(self, numbers: Mapping[str, Number]) -> str:
+        """`Took 9,000 rows (limit 2,400) in one day; …`."""
+        said = reached(numbers, {"rows": "rows", "exports": "exports of unknown size"})
+        mean, peak, days = (numbers[name].value for name in ("mean", "peak", "days"))
+        before = f"on its {days:.0f} active days before: {mean:,.0f} rows on average, {peak:,.0f} at most"
+        return f"Took {said} in one day; {before}."

@@ -1,0 +1,71 @@
+"""first-seen-destination: data goes where this subject has sent nothing before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from rua_schemas.events import Number
+
+from rua_streams.engine import Measured, Rule, Verdict, View
+from rua_streams.features import Daily, Firsts
+from rua_streams.judging import reached, span
+from rua_streams.runs import HOUR
+
+
+@dataclass(frozen=True)
+class FirstSeenDestination:
+    """Flags what goes to a destination within the first hour in which a subject with history uses it.
+
+    A client's network is a destination that changes for innocent reasons (NAT, DHCP, travel, work from home), so there
+    it takes the bulk of two usual days within the hour; elsewhere the floor is enough, or an export of unknown size.
+    Files count as one destination: their names are new every day.
+
+    Attributes:
+        fresh: seconds from the first use during which a destination is new.
+        min_rows: floor of rows (Azure Sentinel's volume anomaly: 500).
+        client_days: median days' bulk that a new client network must take.
+        min_days: days with a known destination that make a history; unknown history stays quiet (Panther asks for 3
+            events; five days show a working week). A destination stays known for 30 days: twice the longest published
+            window of new terms (5 to 14 days).
+    """
+
+    rule: ClassVar = Rule(
+        id="first-seen-destination",
+        title="Personal data sent to a destination not used before",
+        on="sent",
+        attack=("T1567", "T1537"),
+        severities=("medium", "high"),
+        reads=("external", "to_client", "unsized"),
+        by="actor",
+    )
+    fresh: int = HOUR
+    min_rows: int = 500
+    client_days: float = 2.0
+    min_days: int = 5
+    used: Firsts = Firsts("destination", "mass", on="sent")
+    usual: Daily = Daily("mass", on="sent")
+    activity: Daily = Daily("one", on="sent")
+
+    def judge(self, view: View) -> Verdict:
+        """High if the destination is known to be outside."""
+        used, usual, client = view.of(self.used), view.of(self.usual), view["to_client"]
+        days = view.of(self.activity).active
+        limit = np.maximum(self.min_rows, np.where(client, np.ceil(self.client_days * usual.median), 0))
+        copied = ~client & (view["unsized"] > 0)
+        odd = (used.age <= self.fresh) & (days >= self.min_days) & ((used.taken >= limit) | copied)
+        numbers = {
+            "rows": Measured(used.taken, limit),
+            "exports": Measured(np.where(client, 0, view["unsized"]), 1),
+            "seconds_since_first_use": Measured(used.age, self.fresh),
+            "days": Measured(days, self.min_days),
+        }
+        return Verdict(np.where(odd, 1 + view["external"], 0), numbers)
+
+    def reason(self, numbers: Mapping[str, Number]) -> str:
+        """`Sent 2,000 rows (limit 500) to a destination first used 4 min before; knew others on 12 days.`."""
+        said = reached(numbers, {"rows": "rows", "exports": "exports of unknown size"})
+        age, days = numbers["seconds_since_first_use"].value, numbers["days"].value
+        return f"Sent {said} to a destination first used {span(age)} before; it had sent data on {days:.0f} days."
