@@ -1,0 +1,134 @@
+"""One message to bytes and back: the same bytes everywhere, and PoisonEvent for whatever is not one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+from fastavro.schema import to_parsing_canonical_form
+from hypothesis import given, settings, strategies as st
+from rua_common.errors import PoisonEvent
+from rua_schemas.codec import Encoder, LocalWriters, clean, decode, encode
+from rua_schemas.events import Alert, Evidence, Record, TelemetryEvent
+from rua_schemas.released import FILES, current
+
+from tests.records import comparable, event, some_record
+
+
+def reason(payload: bytes, kind: type[Record] = TelemetryEvent) -> str:
+    """Why a payload is refused."""
+    with pytest.raises(PoisonEvent) as caught:
+        decode(payload, kind)  # type: ignore[type-var]  # any one of the kinds
+    return caught.value.reason
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32), kind=st.sampled_from(list(FILES)), schema_id=st.none() | st.integers(0, 2**31 - 1))
+def test_any_record_comes_back(seed: int, kind: type[Record], schema_id: int | None) -> None:
+    """In both framings."""
+    record = some_record(seed, kind)
+    payload = Encoder(kind, schema_id).encode(record)
+    writers = LocalWriters({schema_id: current(kind)} if schema_id is not None else None)
+    assert comparable(decode(payload, kind, writers)) == comparable(record)  # type: ignore[type-var]  # as above
+
+
+def test_the_fingerprint_is_little_endian_crc_64_avro() -> None:
+    """The specification's algorithm, written out: readers in other languages must find our schemas."""
+    empty, table = 0xC15D213AA4D7A795, []
+    for number in range(256):
+        value = number
+        for _ in range(8):
+            value = value >> 1 ^ (empty & -(value & 1))
+        table.append(value)
+    mark = empty
+    for byte in to_parsing_canonical_form(current(TelemetryEvent).parsed).encode():
+        mark = mark >> 8 ^ table[(mark ^ byte) & 0xFF]
+    assert encode(event())[:10] == b"\xc3\x01" + mark.to_bytes(8, "little")
+
+
+def test_confluent_framing_is_a_zero_and_a_big_endian_id() -> None:
+    """As every client of a schema registry reads it."""
+    assert Encoder(TelemetryEvent, 258).encode(event())[:5] == b"\0\0\0\x01\x02"
+
+
+PRINT = (
+    "import sys; from tests.records import event; from rua_schemas.codec import encode; print(encode(event()).hex())"
+)
+
+
+def test_the_bytes_are_the_same_in_every_time_zone() -> None:
+    """Times are integers: a zone of the machine changes nothing."""
+    zones = ("Asia/Bangkok", "UTC", "America/New_York")
+    made = {
+        subprocess.run(
+            [sys.executable, "-c", PRINT], env={**os.environ, "TZ": zone}, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for zone in zones
+    }
+    assert made == {encode(event()).hex()}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"occurred_at": datetime(2026, 3, 2)},  # noqa: DTZ001 - a naive time is the point
+        {"occurred_at": "2026-03-02T00:00:00Z"},
+        {"occurred_at": 2**63},
+        {"key_epoch": 2**31},
+        {"rows": "7"},
+        {"event_id": None},
+        {"kind": "no_such_kind"},
+        {"host": "\ud800"},
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_by_name(facts: dict[str, Any]) -> None:
+    """A naive datetime above all: it would be stored hours off."""
+    encoder = Encoder(TelemetryEvent)
+    with pytest.raises(PoisonEvent, match="unencodable: TelemetryEvent") as caught:
+        encoder.encode(msgspec.structs.replace(event(), **facts))
+    assert caught.value.reason == "unencodable"
+    assert encoder.encode(event()) == encode(event()), "a refusal leaves nothing behind"
+
+
+def test_an_int_beyond_32_bits_inside_an_array_is_refused() -> None:
+    """Fastavro itself would write it, and no reader could take it."""
+    alert = some_record(5, Alert)
+    far = Evidence(event_id="e", topic="t", partition=2**31, offset=0)
+    with pytest.raises(PoisonEvent, match="evidence does not fit into 32 bits"):
+        encode(msgspec.structs.replace(alert, evidence=(far,)))
+
+
+def test_clean_text_stays_as_it_is() -> None:
+    """Thai, emoji and control characters are well-formed."""
+    assert clean("ลูกค้า \U0001f6d2\t\n") == ("ลูกค้า \U0001f6d2\t\n", 0)
+
+
+@given(st.text(st.characters() | st.sampled_from(["\ud800", "\udfff", "\0"])))
+def test_cleaning_replaces_and_counts_what_cannot_be_stored(text: str) -> None:
+    """Lone surrogates and NUL: the record is kept, and the count says what was lost."""
+    cleaned, replaced = clean(text)
+    bad = [c for c in text if c == "\0" or "\ud800" <= c <= "\udfff"]
+    assert replaced == len(bad)
+    assert len(cleaned) == len(text)
+    assert decode(encode(event(host=cleaned)), TelemetryEvent).host == cleaned
+    assert clean(cleaned) == (cleaned, 0)
+
+
+def test_what_is_no_message_is_named() -> None:
+    """A small fixed set of reasons, for metrics and for the dead-letter queue."""
+    good = encode(event())
+    assert reason(b"") == "empty"
+    assert reason(b"\0") == "undecodable"
+    assert reason(b"\xc3\x01\x02") == "undecodable"
+    assert reason(b'{"event_id": "x"}') == "undecodable"
+    assert reason(b"\0\0\0\0\x07" + good[10:]) == "unknown_schema"
+    assert reason(b"\xc3\x01deadbeef" + good[10:]) == "unknown_schema"
+    assert reason(good, Alert) == "wrong_record"
+    assert reason(good[:-1]) == "undecodable"
+    assert reason(good + b"\0") == "undecodable"
+    assert reason(good[:-1] + b"\x80\0") == "not_canonical"
