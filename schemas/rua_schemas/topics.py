@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rua_common.errors import BadConfiguration
-from rua_common.settings import Struct
-from rua_common.settings import load as load_settings
+from rua_common.settings import Struct, load as load_settings
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -53,7 +52,7 @@ def platform_of(topic: str) -> str:
     """
     platform = topic.removeprefix(EVENTS)
     if platform == topic or not platform:
-        raise ValueError(f"{topic} is not {EVENTS}<platform>")
+        raise ValueError(f"{topic} belongs to no platform: it is not {EVENTS}<platform>")
     return platform
 
 

@@ -167,7 +167,9 @@ def test_types_mirror_the_schema_field_by_field(kind: type[Record]) -> None:
     }
     defaults = {f["name"]: f["default"] for f in current(kind).avro["fields"] if "default" in f}
     for field in msgspec.structs.fields(kind):
-        if not field.required:  # a type may be stricter than the schema and ask for what old writers left out
+        if (
+            not field.required and field.name in defaults
+        ):  # a type may be stricter than the schema and ask for what old writers left out
             assert (list(field.default) if isinstance(field.default, tuple) else field.default) == defaults[field.name]
 
 
