@@ -1,0 +1,1 @@
+"""Real services on one machine from Python packages alone: Apache Kafka, and ClickHouse's engine behind HTTP."""
