@@ -1,0 +1,83 @@
+"""`rua agent …`, or `python -m rua_agents …`: argparse only, so that an agent starts fast and stays small."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rua_common.clock import SystemClock
+from rua_common.errors import RuaError
+from rua_common.logging import configure
+
+from rua_agents.collectors import COLLECTORS
+from rua_agents.records import DEFAULT_LIMIT_BYTES
+
+log = logging.getLogger("rua_agents")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="rua agent", description="Reads a platform's logs and sends events.")
+    commands = top.add_subparsers(dest="command", required=True)
+    for name, what in (("run", "read, pseudonymise, send"), ("check", "prove that `run` would work")):
+        one = commands.add_parser(name, help=what)
+        one.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
+        one.add_argument("--log-json", action="store_true", help="log lines as JSON")
+    parse = commands.add_parser("parse", help="print the events that a file gives, as JSON lines; no broker needed")
+    parse.add_argument("--source", required=True, choices=sorted(COLLECTORS))
+    parse.add_argument("--zone", metavar="ZONE", help="IANA zone of stamps that name none, e.g. Asia/Bangkok")
+    parse.add_argument("--platform", default="local", metavar="PLATFORM")
+    parse.add_argument("--host", default=socket.gethostname(), metavar="HOST", help="host that wrote the file")
+    parse.add_argument(
+        "--key-file", metavar="FILE", help="pseudonymisation key; without it one is thrown away after use"
+    )
+    parse.add_argument("--record-bytes", type=int, default=DEFAULT_LIMIT_BYTES, metavar="N", help="longer ones are cut")
+    parse.add_argument("file", metavar="FILE", help="the log, or - for standard input")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; the exit status says whether all went well."""
+    given = parser().parse_args(argv)
+    configure("INFO", as_json=getattr(given, "log_json", False))
+    try:
+        return _dispatch(given)
+    except RuaError as why:
+        log.error("%s", why)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except OSError as why:
+        log.error("%s: %s", why.filename, why.strerror)
+        return 1
+
+
+def _dispatch(given: argparse.Namespace) -> int:
+    if given.command == "parse":
+        from rua_agents import parse  # noqa: PLC0415 - only this command needs it
+
+        return parse.run(
+            given.source,
+            given.file,
+            platform=given.platform,
+            host=given.host,
+            zone=given.zone,
+            key_file=given.key_file,
+            limit_bytes=given.record_bytes,
+            clock=SystemClock(),
+        )
+    if given.command == "check":
+        from rua_agents import check  # noqa: PLC0415 - likewise
+
+        return check.run(given.config)
+    from rua_agents import agent  # noqa: PLC0415 - likewise
+
+    return agent.run(given.config)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

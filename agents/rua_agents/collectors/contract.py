@@ -1,0 +1,83 @@
+"""What a collector is. One module and one line in `COLLECTORS` make a new source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rua_schemas.events import TelemetryEvent
+
+from rua_agents.identity import EventIds
+from rua_agents.pseudonyms import KeyRing
+from rua_agents.records import RawRecord, Splitter
+from rua_agents.tally import Tally
+
+Draft: TypeAlias = TelemetryEvent
+"""An event that is complete but for its number (`agent_epoch`, `agent_seq`) and the clock's offset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where records come from: all that a parser may know beside them."""
+
+    platform: str
+    source: str
+    source_id: str
+    agent_id: str
+    host: str
+    zone: ZoneInfo | None
+    keys: KeyRing
+    tally: Tally
+    options: Any
+    """The collector's own options struct."""
+    ids: EventIds
+
+
+class Parser(Protocol):
+    """Records of one file, in order, to drafts in increasing position. Pure: no clock, no file, no network.
+
+    Every record is counted once in the tally: as event, merged, ignored or failed.
+    """
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a draft waits for a record that would complete it."""
+        ...
+
+    def feed(self, record: RawRecord, observed_at: int) -> list[Draft]:
+        """The drafts that this record completes."""
+        ...
+
+    def flush(self) -> list[Draft]:
+        """The drafts that wait: the file is silent, or at its end."""
+        ...
+
+    def dump(self) -> dict[str, Any]:
+        """What the parser remembers, fit for the checkpoint: pseudonyms only."""
+        ...
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `dump` was taken."""
+        ...
+
+
+class Collector(Protocol):
+    """One kind of source."""
+
+    name: str
+    options: type[msgspec.Struct]
+
+    def splitter(self, offset: int, limit_bytes: int) -> Splitter:
+        """Cuts the bytes by the format's grammar."""
+        ...
+
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None) -> int | None:
+        """The record's own time, or None if it holds none."""
+        ...
+
+    def parser(self, place: Place) -> Parser:
+        """A parser for one file."""
+        ...

@@ -1,0 +1,299 @@
+"""nginx's access log in a JSON `log_format`, with `escape=json` or without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rua_common.settings import Struct
+from rua_schemas.events import Action, ActorType, Kind, Label, Outcome, Quality
+
+from rua_agents import labels
+from rua_agents.collectors.contract import Draft, Place
+from rua_agents.collectors.nginx_fields import FIELDS, Fields, count, fields_of, text
+from rua_agents.identity import position
+from rua_agents.jsontext import NotJson, read_object
+from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.times import BadTime, common_log_ms, epoch_seconds_ms, stamp_ms
+
+STATIC = ("css", "js", "mjs", "map", "png", "jpg", "jpeg", "gif", "svg", "ico", "webp", "avif", "woff", "woff2", "ttf")
+FILES = (
+    *("csv", "tsv", "xls", "xlsx", "ods", "json", "jsonl", "ndjson", "xml", "sql", "dump", "bak", "parquet", "avro"),
+    *("zip", "gz", "tgz", "tar", "zst", "bz2", "xz", "7z", "rar", "pdf", "db", "sqlite"),
+)
+EXPORT_WORDS = frozenset(("export", "exports", "download", "downloads", "dump", "backup", "backups", "report-export"))
+FILE_TYPES = ("text/csv", "application/zip", "application/gzip", "application/vnd", "application/x-tar", "text/tab-")
+METHODS: Mapping[str, tuple[Kind, Action]] = {
+    "GET": ("data_access", "read"),
+    "HEAD": ("data_access", "read"),
+    "POST": ("data_change", "alter"),
+    "PUT": ("data_change", "alter"),
+    "PATCH": ("data_change", "alter"),
+    "DELETE": ("data_change", "delete"),
+}
+NO_DATA = frozenset(("OPTIONS", "TRACE", "CONNECT"))
+READING_WORDS = frozenset(("graphql", "search", "query", "list"))
+CLIENT_CLOSED = 499
+BROWSERS = frozenset(("Chrome", "Firefox", "Safari", "Edge", "Opera"))
+
+
+class NginxOptions(Struct, frozen=True):
+    """Options of the nginx sources."""
+
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
+    """Meaning → the log's own field name, e.g. `merchant: x_seller`."""
+    query_keys: list[str] = msgspec.field(default_factory=list)
+    """Keys of the query string that may be kept, with numbers and tokens replaced. None by default."""
+
+
+class Target(NamedTuple):
+    """What a request's path tells; the path itself is kept without literals."""
+
+    shape: str
+    downloads: bool
+    static: bool
+    reads: bool
+
+
+@lru_cache(16_384)
+def target(path: str) -> Target:
+    """Facts of a path."""
+    shape = labels.path_shape(path)
+    segments = shape.lower().split("/")
+    _, dot, extension = segments[-1].rpartition(".")
+    downloads = (bool(dot) and extension in FILES) or not EXPORT_WORDS.isdisjoint(segments)
+    static = bool(dot) and extension in STATIC
+    return Target(shape, downloads, static, not READING_WORDS.isdisjoint(segments))
+
+
+def request_line(request: str) -> tuple[str, str] | None:
+    """Method and target of `GET /path HTTP/1.1`; None if it is no request line."""
+    method, _, rest = request.partition(" ")
+    path, blank, version = rest.rpartition(" ")
+    if not blank or not version.startswith("HTTP/"):
+        return None
+    return (method, path) if method.isascii() and method.isalpha() and method.isupper() else None
+
+
+class Request(NamedTuple):
+    """Method and target, each None if the log does not tell."""
+
+    method: str | None
+    where: Target | None
+
+
+class NginxJson:
+    """The collector."""
+
+    name = "nginx-json"
+    options: type[msgspec.Struct] = NginxOptions
+
+    def splitter(self, offset: int, limit_bytes: int) -> Splitter:
+        """One JSON object a line."""
+        return LineSplitter(offset, limit_bytes)
+
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None) -> int | None:
+        """When the request ended."""
+        try:
+            return occurred(fields_of(read_object(record.data, truncated=record.truncated)[0]), zone)
+        except (NotJson, BadTime):
+            return None
+
+    def parser(self, place: Place) -> _Parser:
+        """A parser for one file."""
+        return _Parser(place)
+
+
+def occurred(fields: Fields, zone: ZoneInfo | None) -> int:
+    """Milliseconds since the epoch at which the request ended.
+
+    Raises:
+        BadTime: no field holds a time.
+    """
+    if fields.seconds is not None:
+        return epoch_seconds_ms(fields.seconds)
+    if isinstance(fields.iso, str):
+        return stamp_ms(fields.iso, zone)
+    if isinstance(fields.iso, int | float):
+        return epoch_seconds_ms(fields.iso)
+    if isinstance(fields.clf, str):
+        return common_log_ms(fields.clf)
+    raise BadTime("no time")
+
+
+class _Parser:
+    """Every request is an event of its own: nothing waits, nothing is remembered."""
+
+    waiting = False
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        options: NginxOptions = place.options
+        self._given = tuple((field, name) for field, name in options.fields.items() if field in FIELDS)
+        self._query_keys = frozenset(options.query_keys)
+
+    def flush(self) -> list[Draft]:
+        """Nothing waits."""
+        return []
+
+    def dump(self) -> dict[str, Any]:
+        """Nothing is remembered."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Nothing to go on with."""
+
+    def feed(self, record: RawRecord, observed_at: int) -> list[Draft]:
+        """The event of this request."""
+        tally = self._place.tally
+        tally.records += 1
+        if not record.data.strip():
+            tally.ignored["blank"] += 1
+            return []
+        try:
+            value, replaced = read_object(record.data, truncated=record.truncated)
+            fields = fields_of(value, self._given)
+            at_ms = occurred(fields, self._place.zone)
+        except NotJson:
+            return self._failed("not_json", record)
+        except BadTime:
+            return self._failed("no_time", record)
+        tally.replaced += replaced
+        request = self._request(fields)
+        if isinstance(request, str):
+            tally.ignored[request] += 1
+            return []
+        tally.events += 1
+        return [self._event(record, observed_at, at_ms, fields, request)]
+
+    def _request(self, fields: Fields) -> Request | str:
+        """The request, or why it is no event."""
+        method, path = text(fields.method), text(fields.path)
+        request = text(fields.request)
+        line = request_line(request) if request else None
+        if request and not line and not path:
+            return "not_http"
+        if line:
+            method, path = method or line[0], path or line[1]
+        if method in NO_DATA:
+            return "carries_no_data"
+        where = target(path) if path else None
+        if where and where.static and not where.downloads:
+            return "static"
+        return Request(method, where)
+
+    def _event(self, record: RawRecord, observed_at: int, at_ms: int, fields: Fields, request: Request) -> Draft:
+        place, (method, where) = self._place, request
+        names, at = place.keys.at(at_ms), position(record.offset)
+        address, user = text(fields.address), text(fields.user)
+        network = names.network(address) if address else None
+        source_ip = names.pseudonym("address", address) if address else None
+        agent = text(fields.agent)
+        tool = labels.product(agent) if agent else None
+        kind, action = _kind(fields, method, where)
+        sent, quality = _bytes(fields, method)
+        return Draft(
+            event_id=place.ids.event_id(at, record.data),
+            source_id=place.source_id,
+            source_position=at,
+            source=place.source,
+            agent_id=place.agent_id,
+            agent_epoch=0,
+            agent_seq=0,
+            platform=place.platform,
+            host=place.host,
+            merchant=self._registered("merchant", fields.merchant, at_ms),
+            app=self._registered("app", fields.app, at_ms),
+            channel="web",
+            kind=kind,
+            action=action,
+            outcome=_outcome(fields, method),
+            actor=names.pseudonym("actor", user) if user else source_ip,
+            actor_type=_actor_type(user, source_ip, tool),
+            session=names.pseudonym("session", session) if (session := text(fields.session)) else None,
+            dataset=where.shape if where else None,
+            bytes=sent,
+            bytes_quality=quality,
+            tool=tool,
+            truncated=record.truncated,
+            destination=f"client:{network or 'unknown'}" if action == "export" else None,
+            destination_external=False if action == "export" and network == "local" else None,
+            source_ip=source_ip,
+            source_network=network if network != "local" else None,
+            key_epoch=names.epoch,
+            occurred_at=at_ms,
+            observed_at=observed_at,
+            labels=self._labels(fields) if self._query_keys else (),
+        )
+
+    def _registered(self, field: str, value: object, at_ms: int) -> str | None:
+        """A company's id in clear; what looks like a person's number or address becomes a pseudonym."""
+        found = text(value)
+        if found is None:
+            return None
+        return labels.registry_id(found) or self._place.keys.at(at_ms).pseudonym(field, found)
+
+    def _labels(self, fields: Fields) -> tuple[Label, ...]:
+        query = text(fields.query)
+        if query is None:
+            request = request_line(text(fields.request) or "")
+            query = request[1].partition("?")[2] if request else ""
+        pairs = parse_qsl(query, keep_blank_values=False) if query else []
+        return tuple(
+            Label(key=f"query.{key}", value=labels.segment_shape(value)[: labels.MAX_CHARACTERS])
+            for key, value in pairs
+            if key in self._query_keys
+        )
+
+    def _failed(self, reason: str, record: RawRecord) -> list[Draft]:
+        self._place.tally.fail(reason, NginxJson.name, record.offset, record.data)
+        return []
+
+
+def _kind(fields: Fields, method: str | None, where: Target | None) -> tuple[Kind, Action]:
+    disposition, content_type = text(fields.disposition), text(fields.content_type)
+    attached = disposition is not None and disposition.lower().startswith("attachment")
+    attached = attached or (content_type is not None and content_type.lower().startswith(FILE_TYPES))
+    if method in (None, "GET", "POST") and (attached or (where is not None and where.downloads)):
+        return "data_export", "export"
+    if method == "POST" and where is not None and where.reads:
+        return "data_access", "query"
+    return METHODS.get(method or "", ("unknown", "unknown"))
+
+
+def _bytes(fields: Fields, method: str | None) -> tuple[int | None, Quality]:
+    """Bytes of the body that left. gzip shrinks them, so more data left than bytes: a lower bound."""
+    body, whole = count(fields.body_bytes), count(fields.bytes)
+    if method == "HEAD":
+        return 0, "exact"
+    if body is None and whole is None:
+        return None, "unknown"
+    if text(fields.gzip):
+        return (whole if body is None else body), "lower_bound"
+    return (body, "exact") if body is not None else (whole, "upper_bound")
+
+
+def _outcome(fields: Fields, method: str | None) -> Outcome:
+    status = count(fields.status)
+    if not status:
+        return "unknown"
+    if status in (401, 403, 407):
+        return "denied"
+    if status == CLIENT_CLOSED or fields.completion == "":
+        return "aborted"
+    if status >= 400:
+        return "failed"
+    length, sent = count(fields.length), count(fields.body_bytes)
+    sent = count(fields.bytes) if sent is None else sent
+    cut = method != "HEAD" and status in (200, 206) and length is not None and sent is not None and sent < length
+    return "aborted" if cut and not text(fields.gzip) else "ok"
+
+
+def _actor_type(user: str | None, source_ip: str | None, tool: str | None) -> ActorType:
+    if user is None:
+        return "network" if source_ip else "unknown"
+    return "interactive" if tool in BROWSERS else "unknown"

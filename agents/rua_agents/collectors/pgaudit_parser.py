@@ -1,0 +1,197 @@
+"""The parser that every log format of PostgreSQL shares: a line's facts in, drafts out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from rua_common.settings import Struct
+
+from rua_agents import labels
+from rua_agents.collectors.contract import Draft, Place
+from rua_agents.collectors.pgaudit import PREVIOUSLY_LOGGED, Audit, read_audit
+from rua_agents.collectors.pgaudit_events import STRENGTH, events_of
+from rua_agents.collectors.pgaudit_statements import Group, Memory, OpenStatement, Ready, Session, bounded
+from rua_agents.identity import position
+from rua_agents.records import RawRecord
+from rua_agents.statements import NOTHING, SUPERUSERS, Facts, Statements
+
+MAX_GROUPS = 64
+MAX_SESSIONS = 10_000
+MAX_CURSORS = 32
+WITH_FACTS = frozenset(("COPY", "FETCH", "MOVE", "DECLARE CURSOR", "SET", "RESET"))
+
+
+class PgauditOptions(Struct, frozen=True):
+    """Options of the pgaudit sources."""
+
+    bulk_rows: int = 1_000
+    """From how many rows on a read is a bulk query."""
+
+
+class LogLine(NamedTuple):
+    """What a line of PostgreSQL's log says beside its message."""
+
+    record: RawRecord
+    observed_at: int
+    at_ms: int
+    session: str
+    message: str
+    user: str | None
+    database: str | None
+    address: str
+    program: str | None
+    truncated: bool
+
+
+class PgauditParser:
+    """Drafts of one file."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._bulk_rows: int = place.options.bulk_rows
+        self._texts = Statements(place.keys.at(0))
+        self._sessions: dict[tuple[str | None, ...], Session] = {}
+        self.memory = Memory()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a draft waits for a record that would complete it."""
+        return bool(self.memory.statements.open or self.memory.statements.ready)
+
+    def time_passes(self, record_ms: int) -> list[Draft]:
+        """A record of this time was seen; it may complete statements."""
+        statements = self.memory.statements
+        if not statements.open:
+            return []
+        for statement in statements.expired(record_ms):
+            self._close(statement)
+        return statements.due()
+
+    def end_session(self, session: str) -> None:
+        """Forgets a session's role and cursors."""
+        key = self._place.keys.at(0).pseudonym("session", session)
+        self.memory.roles.pop(key, None)
+        self.memory.cursors.pop(key, None)
+
+    def feed(self, line: LogLine) -> list[Draft]:
+        """Takes an AUDIT line.
+
+        Raises:
+            BadAudit: pgaudit's grammar is broken.
+        """
+        audit = read_audit(line.message, truncated=line.truncated)
+        statements = self.memory.statements
+        for statement in statements.expired(line.at_ms):
+            self._close(statement)
+        session = self._session(line)
+        current = statements.open.pop(session.key, None)
+        if current is not None and current.number != audit.statement:
+            self._close(current)
+            current = None
+        if current is None:
+            role, strong = self.memory.roles.get(session.key, (None, False))
+            first = position(line.record.offset)
+            current = OpenStatement(audit.statement, session, first, line.at_ms, [], role=role, role_superuser=strong)
+        current.last_ms = max(current.last_ms, line.at_ms)
+        self._add(current, line, audit)
+        statements.open[session.key] = current
+        return statements.due()
+
+    def flush(self) -> list[Draft]:
+        """Completes everything."""
+        statements = self.memory.statements
+        while statements.open:
+            self._close(statements.open.pop(next(iter(statements.open))))
+        return statements.due()
+
+    def dump(self) -> dict[str, Any]:
+        """What is remembered; pseudonyms only."""
+        return self.memory.dump()
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `dump` was taken."""
+        self.memory = Memory.of(state)
+
+    def _session(self, line: LogLine) -> Session:
+        known = (line.session, line.user, line.database, line.address, line.program)
+        found = self._sessions.get(known)
+        if found is None:
+            names = self._place.keys.at(line.at_ms)
+            found = self._sessions[known] = Session(
+                names.pseudonym("session", line.session),
+                names.pseudonym("actor", line.user) if line.user else None,
+                line.database,
+                labels.product(line.program) if line.program else None,
+                names.pseudonym("address", line.address) if line.address else None,
+                names.network(line.address) if line.address else None,
+                (line.user or "").lower() in SUPERUSERS,
+            )
+            bounded(self._sessions, MAX_SESSIONS)
+        return found
+
+    def _add(self, statement: OpenStatement, line: LogLine, audit: Audit) -> None:
+        facts = self._facts(statement, audit)
+        at = position(line.record.offset)
+        ids = self._place.ids
+        event_ids = tuple(ids.event_id(at + i, line.record.data) for i in range(max(1, len(facts.names))))
+        for group in statement.groups:
+            if group.substatement == audit.substatement:
+                break
+        else:
+            group = Group(audit.substatement, audit.klass, audit.command, line.at_ms, line.observed_at, at, event_ids)
+            group.records, group.facts = 0, facts
+            statement.groups.append(group)
+        if STRENGTH.get(audit.command, 0) > STRENGTH.get(group.command, 0):
+            group.klass, group.command, group.facts, group.table = audit.klass, audit.command, facts, None
+        same = STRENGTH.get(audit.command, 0) == STRENGTH.get(group.command, 0)
+        if same and (group.table is None or (audit.by_object and not group.by_object)):
+            group.table, group.by_object = audit.table or self._table(statement, facts), audit.by_object
+        if audit.rows is not None:
+            group.rows = max(group.rows or 0, audit.rows)
+        group.records += 1
+        group.position, group.event_ids, group.observed_at = at, event_ids, line.observed_at
+        group.truncated |= line.truncated
+        self._remember(statement, audit, facts)
+        if len(statement.groups) > MAX_GROUPS:
+            # a loop in a function: its older substatements are complete for all that COPY could want of them
+            early, statement.groups = statement.groups[: MAX_GROUPS // 2], statement.groups[MAX_GROUPS // 2 :]
+            self._close(msgspec.structs.replace(statement, groups=early))
+            statement.first_position = min(g.position for g in statement.groups)
+
+    def _facts(self, statement: OpenStatement, audit: Audit) -> Facts:
+        text = audit.text
+        if text is None:
+            return NOTHING
+        if text == PREVIOUSLY_LOGGED:
+            return statement.text_facts
+        if audit.command in WITH_FACTS or audit.klass == "ROLE":
+            facts = self._texts.facts(text)
+        else:
+            facts = Facts(fingerprint=self._texts.fingerprint(text))
+        statement.text_facts = facts
+        return facts
+
+    def _table(self, statement: OpenStatement, facts: Facts) -> str | None:
+        if facts.verb == "FETCH" and facts.cursor:
+            return self.memory.cursors.get(statement.session.key, {}).get(facts.cursor)
+        return facts.table
+
+    def _remember(self, statement: OpenStatement, audit: Audit, facts: Facts) -> None:
+        key = statement.session.key
+        if facts.verb == "SET ROLE" and facts.role is not None and audit.klass == "MISC":
+            if facts.role:
+                self.memory.roles[key] = (facts.role, facts.strong)
+                bounded(self.memory.roles, MAX_SESSIONS)
+            else:
+                self.memory.roles.pop(key, None)
+        if facts.verb == "DECLARE" and facts.cursor and (audit.table or facts.table):
+            cursors = self.memory.cursors.setdefault(key, {})
+            cursors[facts.cursor] = audit.table or facts.table or ""
+            bounded(cursors, MAX_CURSORS)
+            bounded(self.memory.cursors, MAX_SESSIONS)
+
+    def _close(self, statement: OpenStatement) -> None:
+        made = events_of(statement, self._place, self._bulk_rows)
+        self.memory.statements.ready += [Ready(at, event) for at, event in made]

@@ -1,0 +1,63 @@
+"""Values written by users, made fit to leave in clear: product names, registry ids, paths."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+MAX_CHARACTERS = 256
+_PRODUCT = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,39}", re.ASCII)
+_LONG_NUMBER = re.compile(r"\d{5,}")
+_BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))
+_REGISTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
+# Thai telephone numbers, other countries' with +, and the 13 digits of a Thai national id
+_PERSONAL_NUMBER = re.compile(r"\+\d{8,}|(?:0|66)[1-9]\d{7,8}|\d{13}", re.ASCII)
+_SEPARATORS = re.compile(r"[ ._:()-]")
+_VERSION = re.compile(r"v\d{1,2}", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
+_TOKEN = re.compile(r"(?=[^/]*\d)[A-Za-z0-9_~+=-]{16,}", re.ASCII)
+_DIGITS = re.compile(r"\d+(?:[ ._:-]*\d+)+|\d{2,}")
+_EXTENSION = re.compile(r"(.*?)((?:\.[A-Za-z][A-Za-z0-9]{0,7}){1,2})", re.ASCII)
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
+
+
+@lru_cache(8_192)
+def product(text: str) -> str | None:
+    """Name of a program from its own text (`curl/7.88.1` → curl), or None if that could hold something personal."""
+    if text.startswith("Mozilla/"):
+        return next((name for mark, name in _BROWSERS if f"{mark}/" in text), "Mozilla")
+    first = text.strip().partition("/")[0].partition(" ")[0]
+    return first if _PRODUCT.fullmatch(first) and not _LONG_NUMBER.search(first) else None
+
+
+@lru_cache(8_192)
+def registry_id(text: str) -> str | None:
+    """The id of a merchant or an app, or None if it looks like a person's number or address instead."""
+    if not _REGISTRY_ID.fullmatch(text) or _PERSONAL_NUMBER.fullmatch(_SEPARATORS.sub("", text)):
+        return None
+    return text
+
+
+@lru_cache(16_384)
+def path_shape(path: str) -> str:
+    """A URL's path without what names one person or thing: numbers, uuids, e-mail addresses, tokens, other scripts."""
+    path = path.partition("?")[0].partition("#")[0]
+    return "/".join(segment_shape(unquote(s)) for s in path[: 8 * MAX_CHARACTERS].split("/"))[:MAX_CHARACTERS]
+
+
+def segment_shape(segment: str) -> str:
+    """One segment of a path, likewise."""
+    segment = segment.partition(";")[0]
+    if not segment or _VERSION.fullmatch(segment):
+        return segment
+    if "@" in segment or "%" in segment:
+        return "{email}" if "@" in segment else "{encoded}"
+    if _UUID.fullmatch(segment):
+        return "{uuid}"
+    found = _EXTENSION.fullmatch(segment)
+    stem, extension = (found[1], found[2]) if found else (segment, "")
+    if _TOKEN.fullmatch(stem) or len(stem) > 64 or "=" in stem:
+        return "{token}" + extension
+    stem = _DIGITS.sub("{n}", _UNPRINTABLE.sub("{text}", stem))
+    return ("{n}" if stem.isdigit() else stem) + extension

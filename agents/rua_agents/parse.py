@@ -1,0 +1,79 @@
+"""`rua agent parse`: what a file gives, as JSON lines, without any broker."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+from rua_common.clock import Clock
+
+from rua_agents.collectors import Draft
+from rua_agents.pseudonyms import KEY_BYTES, KeyRing, read_key
+from rua_agents.records import DEFAULT_LIMIT_BYTES, check_encoding
+from rua_agents.settings import collector_of, options_of, zone_of
+from rua_agents.stream import Origin, SourceStream
+from rua_agents.tally import Tally
+
+CHUNK_BYTES = 1 << 20
+
+
+def drafts(
+    file: BinaryIO, origin: Origin, clock: Clock, *, path: str = "-", limit_bytes: int = DEFAULT_LIMIT_BYTES
+) -> Iterator[Draft]:
+    """Every draft of a file, to its end.
+
+    Raises:
+        UnsupportedFile: it is not UTF-8.
+    """
+    stream = SourceStream(origin, path)
+    splitter = origin.collector.splitter(0, limit_bytes)
+    first = True
+    while chunk := file.read(CHUNK_BYTES):
+        if first:
+            check_encoding(chunk[:4])
+            first = False
+        for record in splitter.feed(chunk):
+            yield from stream.feed(record, clock.now_ms())
+    for record in splitter.finish():
+        yield from stream.feed(record, clock.now_ms())
+    yield from stream.flush()
+
+
+def number(made: Iterator[Draft], epoch_ms: int) -> Iterator[Draft]:
+    """The drafts as events, numbered from 1."""
+    for n, draft in enumerate(made, 1):
+        msgspec.structs.force_setattr(draft, "agent_epoch", epoch_ms)
+        msgspec.structs.force_setattr(draft, "agent_seq", n)
+        yield draft
+
+
+def run(
+    source: str,
+    path: str,
+    *,
+    platform: str,
+    host: str,
+    zone: str | None,
+    key_file: str | None,
+    limit_bytes: int,
+    clock: Clock,
+) -> int:
+    """Prints the events to stdout and the account of all records to stderr."""
+    if key_file is None:
+        print("rua agent parse: no --key-file: pseudonyms are made with a key that is thrown away", file=sys.stderr)  # noqa: T201 - the command's own output
+    key = read_key(Path(key_file)) if key_file else secrets.token_bytes(KEY_BYTES)
+    collector, tally = collector_of(source), Tally()
+    origin = Origin(
+        collector, platform, host, host, zone_of(zone), options_of(collector, {}), KeyRing(key, platform), tally
+    )
+    encode, write = msgspec.json.Encoder().encode, sys.stdout.buffer.write
+    with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
+        for event in number(drafts(file, origin, clock, path=path, limit_bytes=limit_bytes), clock.now_ms()):
+            write(encode(event) + b"\n")
+    sys.stdout.buffer.flush()
+    print(tally.line(), file=sys.stderr)  # noqa: T201 - the command's own output
+    return 0

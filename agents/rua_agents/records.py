@@ -1,0 +1,108 @@
+"""Bytes into records, however the bytes are cut.
+
+A splitter is pure: it is fed chunks in order and gives records. It holds no state that a checkpoint must keep: reading
+starts again at the record that was not complete.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from rua_common.errors import RuaError
+
+DEFAULT_LIMIT_BYTES = 1 << 20
+UTF8_BOM = b"\xef\xbb\xbf"
+_UNREADABLE = {
+    b"\xff\xfe": "UTF-16 little-endian",
+    b"\xfe\xff": "UTF-16 big-endian",
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5": "zstd",
+}
+
+
+class UnsupportedFile(RuaError):
+    """This file can never be read: its encoding is not UTF-8. Nothing of it is taken; the person must change it."""
+
+
+class RawRecord(NamedTuple):
+    """One record as it stands in its file."""
+
+    offset: int
+    """Where it starts, in bytes."""
+    data: bytes
+    """Its bytes without the line's end; only the first `limit` of them if it is longer."""
+    end: int
+    """Where the next record starts."""
+    lines: int = 1
+    """How many physical lines it has."""
+    truncated: bool = False
+    """Whether it was longer than the limit."""
+
+
+class Splitter(Protocol):
+    """Cuts a stream of bytes by its format's own grammar."""
+
+    offset: int
+
+    def feed(self, chunk: bytes) -> list[RawRecord]:
+        """The records that these bytes complete."""
+        ...
+
+    def finish(self) -> list[RawRecord]:
+        """What is left when nothing more will come."""
+        ...
+
+
+class LineSplitter:
+    """One record a line. A run of NUL bytes before a record (a hole after copytruncate or a power cut) is skipped."""
+
+    def __init__(self, offset: int = 0, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        self.offset = offset
+        self._limit = limit_bytes
+        self._pending = b""
+        self._dropped = 0
+
+    def feed(self, chunk: bytes) -> list[RawRecord]:
+        """The records that these bytes complete."""
+        *complete, rest = chunk.split(b"\n")
+        records = []
+        for line in complete:
+            records.append(self._record(line, 1))
+        self._keep(rest)
+        return records
+
+    def finish(self) -> list[RawRecord]:
+        """The last line, which has no end of its own."""
+        return [self._record(b"", 0)] if self._pending or self._dropped else []
+
+    def _record(self, line: bytes, end_bytes: int) -> RawRecord:
+        if self._pending or line[:1] == b"\0" or len(line) > self._limit:
+            self._keep(line)
+            line = self._pending
+        start, self.offset = self.offset, self.offset + len(line) + self._dropped + end_bytes
+        truncated, self._pending, self._dropped = self._dropped > 0, b"", 0
+        if start == 0 and line.startswith(UTF8_BOM):
+            line = line[len(UTF8_BOM) :]
+        return RawRecord(start, line.removesuffix(b"\r"), self.offset, 1, truncated)
+
+    def _keep(self, part: bytes) -> None:
+        if not self._pending and part[:1] == b"\0":
+            whole = len(part)
+            part = part.lstrip(b"\0")
+            self.offset += whole - len(part)
+        space = self._limit - len(self._pending)
+        self._pending += part[:space]
+        self._dropped += max(0, len(part) - space)
+
+
+def check_encoding(head: bytes) -> None:
+    """Refuses a file by its first bytes.
+
+    Raises:
+        UnsupportedFile: UTF-16 or compressed. Silence would be worse.
+    """
+    found = _UNREADABLE.get(head[:2])
+    if found:
+        raise UnsupportedFile(
+            f"unsupported encoding: {found}; Rua reads UTF-8. Let the source write UTF-8, uncompressed"
+        )

@@ -1,0 +1,105 @@
+"""One file's way from records to drafts: its identity, its parser, and when its silence completes what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rua_agents import identity
+from rua_agents.collectors import Collector, Draft, Parser, Place
+from rua_agents.pseudonyms import KeyRing
+from rua_agents.records import RawRecord
+from rua_agents.tally import Tally
+
+SILENCE_MS = 2_000
+
+Taken = Callable[[str], bool]
+"""Whether another live file already has this source_id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What the configuration says about a source, ready to use."""
+
+    collector: Collector
+    platform: str
+    agent_id: str
+    host: str
+    zone: ZoneInfo | None
+    options: Any
+    keys: KeyRing
+    tally: Tally
+
+    def place(self, source_id: str) -> Place:
+        """Where the records of one file come from."""
+        return Place(
+            platform=self.platform,
+            source=self.collector.name,
+            source_id=source_id,
+            agent_id=self.agent_id,
+            host=self.host,
+            zone=self.zone,
+            keys=self.keys,
+            tally=self.tally,
+            options=self.options,
+            ids=identity.EventIds(self.platform, source_id),
+        )
+
+    def source_id(self, first: RawRecord, twin_of: str = "") -> str | None:
+        """The id that the file's first record gives, or None if it holds no time."""
+        if self.collector.time_ms(first, self.zone) is None:
+            return None
+        return identity.source_id(self.platform, self.collector.name, self.host, first.data, twin_of)
+
+
+class SourceStream:
+    """Records of one file, in order, to drafts."""
+
+    def __init__(self, origin: Origin, path: str, taken: Taken = lambda _: False) -> None:
+        self.origin, self.path = origin, path
+        self.source_id: str | None = None
+        self.last_observed_at = 0
+        self._taken = taken
+        self._parser: Parser | None = None
+
+    def feed(self, record: RawRecord, observed_at: int) -> list[Draft]:
+        """The drafts that this record completes."""
+        if self._parser is None:
+            self._begin(self.identify(record))
+        self.last_observed_at = observed_at
+        return self._parser.feed(record, observed_at)  # type: ignore[union-attr]  # begun above
+
+    def identify(self, first: RawRecord) -> str:
+        """The file's id, decided by its first record; a second live file with the same start gets its own."""
+        found = self.origin.source_id(first)
+        if found is not None and self._taken(found):
+            found = self.origin.source_id(first, twin_of=self.path)
+        return found or identity.random_source_id()
+
+    @property
+    def silent_at(self) -> int | None:
+        """When silence completes what waits; None if nothing does."""
+        waiting = self._parser is not None and self._parser.waiting
+        return self.last_observed_at + SILENCE_MS if waiting else None
+
+    def flush(self) -> list[Draft]:
+        """Completes what waits: the file is silent, or at its end."""
+        return self._parser.flush() if self._parser is not None else []
+
+    def dump(self) -> dict[str, Any]:
+        """For the checkpoint; pseudonyms only."""
+        parser = {} if self._parser is None else self._parser.dump()
+        return {"source_id": self.source_id, "last_observed_at": self.last_observed_at, "parser": parser}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `dump` was taken."""
+        self.last_observed_at = state["last_observed_at"]
+        if state["source_id"] is not None:
+            self._begin(state["source_id"]).load(state["parser"])
+
+    def _begin(self, source_id: str) -> Parser:
+        self.source_id = source_id
+        self._parser = self.origin.collector.parser(self.origin.place(source_id))
+        return self._parser

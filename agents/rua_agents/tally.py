@@ -1,0 +1,65 @@
+"""What became of every record: records = events - split + merged + ignored + failed + open."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+SAMPLES_PER_REASON = 3
+SAMPLE_CHARACTERS = 400
+_WORD = re.compile(r"[^\W_]+")
+_STRUCTURE = frozenset(
+    re.findall(
+        r"\w+",
+        "timestamp message user dbname session id AUDIT SESSION OBJECT READ WRITE ROLE MISC DDL FUNCTION SELECT COPY "
+        "INSERT UPDATE DELETE FROM WHERE TO TABLE none ts msec time local iso8601 addr remote request req uri args "
+        "status bytes sent body ua completion http referer GET POST PUT PATCH HEAD HTTP",
+    )
+)
+
+
+def shape(text: str) -> str:
+    """The text with everything but known structure replaced: no literal, name, address or number is left."""
+    return _WORD.sub(lambda word: word[0] if word[0] in _STRUCTURE else "x", text[:SAMPLE_CHARACTERS])
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one agent, or of one run of `parse`."""
+
+    records: int = 0
+    events: int = 0
+    split: int = 0
+    """Events beyond the first of a record: a GRANT to two people is two events."""
+    merged: int = 0
+    replaced: int = 0
+    ignored: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def open(self) -> int:
+        """Records whose event is not complete yet."""
+        return self.records + self.split - self.events - self.merged - self.ignored.total() - self.failed.total()
+
+    def fail(self, reason: str, source: str, offset: int, data: bytes) -> None:
+        """Counts a record that could not be parsed; the first few of a reason go to the log without their literals."""
+        self.failed[reason] += 1
+        if self.failed[reason] <= SAMPLES_PER_REASON:
+            text = shape(data[: 2 * SAMPLE_CHARACTERS].decode("utf-8", "replace"))
+            log.warning("%s: record at byte %d cannot be parsed (%s): %s", source, offset, reason, text)
+
+    def line(self) -> str:
+        """The account in one line."""
+        split = f" - split {self.split}" if self.split else ""
+        return (
+            f"records {self.records} = events {self.events}{split} + merged {self.merged} + "
+            f"ignored {_reasons(self.ignored)} + failed {_reasons(self.failed)}"
+        )
+
+
+def _reasons(counts: Counter[str]) -> str:
+    named = ", ".join(f"{reason}: {n}" for reason, n in sorted(counts.items()))
+    return f"{counts.total()} ({named})" if named else "0"
