@@ -20,7 +20,6 @@ from rua_sinks.rows import ALERTS, DEAD_LETTERS, HEARTBEATS, event_rows, inserts
 SETTINGS = {
     "async_insert": 0,  # on by default since 26.2; a batch is a batch already, and must be stored when the call returns
     "optimize_on_insert": 0,  # merging a batch with itself costs more than the insert
-    "insert_deduplicate": 1,
 }
 
 
