@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rua_schemas.released import Schema
+from rua_schemas.released import Schema, short
 
 PROMOTIONS: Mapping[str, frozenset[str]] = {
     "int": frozenset({"long", "double"}),
@@ -118,7 +118,7 @@ def _named(avro: Any, name: str) -> Mapping[str, Any] | None:
         return next((found for one in avro if (found := _named(one, name))), None)
     if not isinstance(avro, Mapping):
         return None
-    if avro.get("name") == name and avro["type"] == "enum":
+    if short(avro.get("name", "")) == name and avro["type"] == "enum":
         return avro
     inner = [f["type"] for f in avro.get("fields", ())] + [avro[k] for k in ("items", "type") if k in avro]
     return next((found for one in inner if (found := _named(one, name))), None)

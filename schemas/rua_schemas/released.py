@@ -38,13 +38,18 @@ class Schema:
         """From the JSON of a .avsc file. The fingerprint is CRC-64-AVRO, little-endian as on the wire."""
         parsed: Any = fastavro.parse_schema(dict(avro))
         mark = bytes.fromhex(fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO"))
-        return Schema(str(avro["name"]), avro, parsed, plain(avro, {}), mark)
+        return Schema(short(avro["name"]), avro, parsed, plain(avro, {}), mark)
+
+
+def short(name: str) -> str:
+    """A name without its namespace: ours are all `rua`."""
+    return name.rsplit(".", 1)[-1]
 
 
 def plain(avro: Any, named: dict[str, Any]) -> Any:
     """The type with every name replaced by what it stands for, reduced to what decides how bytes are read."""
     if isinstance(avro, str):
-        return named.get(avro, avro)
+        return named.get(short(avro), avro)
     if isinstance(avro, list):
         return [plain(one, named) for one in avro]
     kind = avro["type"]
@@ -52,10 +57,11 @@ def plain(avro: Any, named: dict[str, Any]) -> Any:
         return {"type": kind, "items": plain(avro["items"], named)}
     if kind == "record":
         fields = [{"name": f["name"], "type": plain(f["type"], named)} for f in avro["fields"]]
-        return {"type": kind, "name": avro["name"], "fields": fields}
+        return {"type": kind, "name": short(avro["name"]), "fields": fields}
     if kind == "enum":
-        named[avro["name"]] = {"type": kind, "name": avro["name"], "symbols": list(avro["symbols"])}
-        return named[avro["name"]]
+        name = short(avro["name"])
+        named[name] = {"type": kind, "name": name, "symbols": list(avro["symbols"])}
+        return named[name]
     return avro if set(avro) != {"type"} else plain(kind, named)
 
 

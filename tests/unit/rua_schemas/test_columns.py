@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from rua_schemas.columns import ColumnCodec
 from rua_schemas.events import Alert, DeadLetter, Heartbeat, Label, Record, TelemetryEvent
 from rua_schemas.released import FILES, Schema, current
 
-from tests.records import comparable, event, some_record
+from tests.records import comparable, event, some_record, some_value
 
 ID = 7
 WRITERS = LocalWriters({ID: current(TelemetryEvent)})
@@ -280,6 +281,65 @@ def evolved(**changes: Any) -> Schema:
         if field["name"] == changes.get("grown"):
             field["type"] = {**field["type"], "symbols": [*field["type"]["symbols"], "brand_new"]}
     return Schema.of({**avro, "fields": [*fields, *changes.get("more", ())]})
+
+
+def relative(seed: int) -> Schema:
+    """A schema that another release might have: other order, a field gone, some new, an enum with one more symbol."""
+    rng = random.Random(seed)
+    optional = [
+        f["name"] for f in current(TelemetryEvent).avro["fields"] if "default" in f and f["name"] != "rows_quality"
+    ]
+    more = [
+        {"name": "risk", "type": ["null", "double"], "default": None},
+        {"name": "proof", "type": "bytes", "default": ""},
+        {"name": "steps", "type": {"type": "array", "items": "int"}, "default": []},
+    ]
+    avro = evolved(
+        without=rng.choice([None, *optional]),
+        grown=rng.choice(["kind", "action", "rows_quality"]),
+        more=more[: rng.randrange(4)],
+    ).avro
+    fields = list(avro["fields"])
+    if rng.random() < 0.5:  # an enum's definition must stay before its second use
+        fields.sort(key=lambda f: f["type"] != "string")
+    return Schema.of({**avro, "fields": fields})
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_messages_of_other_releases_are_read_alike_by_both_readers(seed: int) -> None:
+    """Defaults for what is missing, unknown fields dropped, unknown symbols replaced and counted."""
+    schema = relative(seed)
+    writers = LocalWriters({ID: schema})
+    values = [some_value(seed + n, schema) for n in range(3)]
+    payloads = [encode(event()), *(written_by(schema, value) for value in values)]
+    decoded = ColumnCodec(writers=writers).decode(payloads)
+    assert [comparable(row) for row in decoded.frame.to_dicts()] == [
+        comparable(decode(payload, TelemetryEvent, writers)) for payload in payloads
+    ]
+    known = {f["name"] for f in current(TelemetryEvent).plain["fields"]}
+    assert decoded.unknown_symbols == sum(v == "brand_new" for value in values for k, v in value.items() if k in known)
+
+
+def test_what_only_claims_to_be_huge_takes_no_memory() -> None:
+    """Lengths and counts are believed only as far as there are bytes."""
+    bombs = [UNDECODABLE["a string of 2^61 bytes"], UNDECODABLE["an array of 2^60 items"]] * 50
+    codec = ColumnCodec()
+    codec.decode([encode(event())])
+    tracemalloc.start()
+    codec.decode([encode(event()), *bombs])
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1_000_000
+
+
+def test_a_schema_that_cannot_be_read_here_is_unknown_and_named() -> None:
+    """Somebody registered a change that the guard would have refused."""
+    bad = evolved(more=[{"name": "tags", "type": {"type": "map", "values": "string"}, "default": {}}])
+    payload = written_by(bad, {**msgspec.to_builtins(event()), "tags": {}})
+    (one,) = ColumnCodec(writers=LocalWriters({ID: bad})).decode([payload]).rejected
+    assert one.reason == "unknown_schema"
+    assert "tags: map here" in one.detail
 
 
 LATER = evolved(
