@@ -18,8 +18,7 @@ from grafana_foundation_sdk.builders.common import (
     VizTooltipOptions,
 )
 from grafana_foundation_sdk.cog.builder import Builder
-from grafana_foundation_sdk.models import common
-from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import common, dashboard as model
 from rua_schemas.events import SEVERITIES
 
 from rua_dashboards.clickhouse_query import SQL, Format
@@ -134,8 +133,20 @@ def ranking(about: About, box: Box, sql: str, *, value: str, link: tuple[str, st
     )
 
 
-def rows(about: About, box: Box, sql: str, *, links: Mapping[str, tuple[str, str]], widths: Mapping[str, int]) -> Panel:
-    """A table. `links`: column to (title, address); `widths`: column to pixels."""
+def rows(
+    about: About,
+    box: Box,
+    sql: str,
+    *,
+    links: Mapping[str, tuple[str, str]],
+    widths: Mapping[str, int],
+    blanks: Mapping[str, str],
+) -> Panel:
+    """A table.
+
+    `links`: column to (title, address); `widths`: column to pixels; `blanks`: column to what an empty cell says, for
+    Grafana would put the panel's own text for "no data" into each.
+    """
     panel = (
         table.Panel()
         .id(about.id)
@@ -150,13 +161,15 @@ def rows(about: About, box: Box, sql: str, *, links: Mapping[str, tuple[str, str
         .with_target(SQL(sql))
         .override_by_name("Severity", [_severity_words(), _cell_colour()])
     )
-    for column in dict.fromkeys([*links, *widths]):
+    for column in dict.fromkeys([*links, *widths, *blanks]):
         properties: list[model.DynamicConfigValue] = []
         if column in links:
             title, url = links[column]
             properties.append(model.DynamicConfigValue("links", [{"title": title, "url": url}]))
         if column in widths:
             properties.append(model.DynamicConfigValue("custom.width", widths[column]))
+        if column in blanks:
+            properties.append(model.DynamicConfigValue("noValue", blanks[column]))
         panel.override_by_name(column, properties)
     return panel
 

@@ -8,8 +8,7 @@ actor narrows the board to that actor and keeps time range, platform and severit
 from __future__ import annotations
 
 from grafana_foundation_sdk.builders import dashboard
-from grafana_foundation_sdk.models import common
-from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import common, dashboard as model
 from rua_schemas.events import SEVERITIES
 
 from rua_dashboards.clickhouse_query import PLUGIN, SOURCE_VARIABLE, equals, one_of
@@ -238,6 +237,7 @@ def _alerts() -> Panel:
         sql,
         links={"Actor": ("What else did ${__value.text} do?", ACTOR_LINK)},
         widths={"Raised": 170, "Severity": 100, "Platform": 140, "Detector": 190, "Actor": 240, "Evidence": 90},
+        blanks={},
     )
 
 
@@ -278,6 +278,7 @@ def _whom_and_what() -> list[Panel]:
             exports,
             links={},
             widths={"Exports": 90, "Actors": 80, "Rows known": 110, "Of unknown size": 130, "Latest": 170},
+            blanks={},
         ),
     ]
 
@@ -300,4 +301,5 @@ def _events() -> Panel:
         sql,
         links={"Actor": ("Only ${__value.text}", ACTOR_LINK)},
         widths={"Time": 170, "Platform": 140, "Actor": 240, "Action": 80, "Rows": 80, "Rows are": 100, "Source": 140},
+        blanks={"Actor": "nobody named", "Dataset": "not named", "Rows": "unknown", "Destination": "not known"},
     )

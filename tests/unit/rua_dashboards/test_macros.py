@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from rua_dashboards.clickhouse_query import equals, one_of
 from rua_dashboards.testing.macros import ALL, BadQuery, View, expand, formatted
 
