@@ -81,7 +81,7 @@ def migrate(
         Refused: a migration that was applied has been changed since.
         RetryLater: ClickHouse is away or refuses a statement. What was applied stays, so repeat.
     """
-    names = _names(database, cluster)
+    names = substitutions(database, cluster)
     ours = released() if migrations is None else list(migrations)
     with meaning():
         for statement in statements(RECORDS, names):
@@ -97,7 +97,12 @@ def migrate(
     return [one.name for one in missing]
 
 
-def _names(database: str, cluster: str | None) -> dict[str, str]:
+def substitutions(database: str, cluster: str | None) -> dict[str, str]:
+    """What `${…}` in a migration stands for.
+
+    Raises:
+        BadConfiguration: a name that is not a plain identifier.
+    """
     for key, value in (("database", database), ("cluster", cluster)):
         if value is not None and not DATABASE.match(value):
             raise BadConfiguration("letters, digits and _ only", key=f"clickhouse.{key}")
