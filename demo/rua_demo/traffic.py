@@ -318,15 +318,17 @@ def _seller(at: Platform, day: Day, merchant: Merchant) -> None:
     for _ in range(at.times(busy)):
         at_ms = day.midnight_ms + int(rng.triangular(7, 23, 14) * HOUR_MS)
         app = rng.choice(merchant.apps)
-        args = f"app_id={app}&merchant_id={merchant.id}&page={rng.randrange(1, 9)}"
-        at.web.request(at_ms, merchant.address, "/api/v2/orders", args=args, size=rng.randrange(2_000, 30_000))
+        args = f"page={rng.randrange(1, 9)}"
+        size = rng.randrange(2_000, 30_000)
+        at.web.request(at_ms, merchant.address, "/api/v2/orders", args=args, size=size, app=app, merchant=merchant.id)
     if rng.random() < 0.5:
         at_ms, size = day.midnight_ms + int(rng.uniform(8, 20) * HOUR_MS), rng.randrange(10_000, 60_000) * busy // 4
         at.web.request(
             at_ms,
             merchant.address,
             "/seller/export/orders.csv",
-            args=f"merchant_id={merchant.id}&token={rng.getrandbits(64):x}",
+            args=f"token={rng.getrandbits(64):x}",
+            merchant=merchant.id,
             size=size if rng.random() < 0.95 else size // 3,
             announced=size,
             content=CSV,
@@ -339,9 +341,19 @@ def _partner(at: Platform, day: Day, app: str) -> None:
     for k in range(at.times(60)):
         at_ms = day.midnight_ms + int((k + rng.random()) * DAY_MS / 90) % DAY_MS
         merchant = rng.choice(at.staff.merchants)
-        args = f"app_id={app}&merchant_id={merchant.id}&since={at_ms // 1000 - 900}"
+        args = f"since={at_ms // 1000 - 900}"
         size, agent = rng.randrange(3_000, 50_000), ODD_AGENTS[APPS.index(app)]
-        at.web.request(at_ms, address, "/api/v2/orders", args=args, size=size, agent=agent, seconds=rng.random())
+        at.web.request(
+            at_ms,
+            address,
+            "/api/v2/orders",
+            args=args,
+            size=size,
+            agent=agent,
+            seconds=rng.random(),
+            app=app,
+            merchant=merchant.id,
+        )
 
 
 def _noise(at: Platform, day: Day) -> None:

@@ -202,6 +202,8 @@ class WebLog(Log):
         size: int = 600,
         content: str = "application/json",
         attachment: str = "",
+        app: str = "",
+        merchant: str = "",
         agent: str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Chrome/141.0",
         seconds: float = 0.02,
         announced: int | None = None,
@@ -217,7 +219,7 @@ class WebLog(Log):
             f'"status":{status},"bytes_sent":{size + 306},"body_bytes_sent":{size},'
             f'"sent_cl":"{size if announced is None else announced}","sent_ct":"{content}","sent_cd":"{shown}",'
             f'"range":"","completion":"{complete}","rt":{seconds:.3f},"urt":"{seconds:.3f}","ua":"{agent}","xff":"",'
-            f'"rid":"{self.rng.getrandbits(128):032x}","gzr":""}}'
+            f'"rid":"{self.rng.getrandbits(128):032x}","gzr":"","app":"{app}","merchant":"{merchant}"}}'
         )
         self.lines.append(Line(at_ms, text, attack))
 

@@ -1,0 +1,150 @@
+"""How many events a world's lines must give, counted without the agent's code: it would share the agent's mistakes.
+
+The rules, in short: of pgaudit, each (session, statement, substatement) that reads, writes, defines or grants is one
+event, a COPY and its query together one, a GRANT one for each grantee; of nginx, each request that can carry data.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rua_demo import world
+from rua_demo.world import World
+
+csv.field_size_limit(1 << 30)
+
+Key = tuple[str, str]
+STATIC = re.compile(r"\.(css|js|mjs|map|png|jpe?g|gif|svg|ico|webp|avif|woff2?|ttf)$", re.IGNORECASE)
+REQUEST = re.compile(r"([A-Z]+) (.*) HTTP/\S*", re.DOTALL)
+WITHOUT_DATA = {"OPTIONS", "TRACE", "CONNECT"}
+GRANTEES = re.compile(r'\b(?:TO|FROM)\s+((?:"[^"]*"|\w+)(?:\s*,\s*(?:"[^"]*"|\w+))*)', re.IGNORECASE)
+SUPERUSER_ROLE = re.compile(
+    r"SET\s+(SESSION\s+|LOCAL\s+)?(ROLE|AUTHORIZATION)\s+['\"]?(postgres|root)\b", re.IGNORECASE
+)
+
+
+@dataclass(slots=True)
+class Statement:
+    """The audit records of one statement of one session: class, command and text by substatement."""
+
+    parts: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    def events(self) -> int:
+        """How many events it is."""
+        copied = {text for klass, command, text in self.parts.values() if command == "COPY" and klass == "READ"}
+        return sum(
+            0 if (klass, command) == ("READ", "SELECT") and text in copied else _events(klass, command, text)
+            for klass, command, text in self.parts.values()
+        )
+
+
+def _events(klass: str, command: str, text: str) -> int:
+    if klass == "ROLE":
+        grantees = GRANTEES.search(text) if command.startswith(("GRANT", "REVOKE")) else None
+        return grantees[1].count(",") + 1 if grantees else 1
+    if command in ("COPY", "FETCH") or klass in ("WRITE", "DDL"):
+        return 1
+    if klass == "READ":
+        return int(command != "PREPARE")
+    return int(klass == "MISC" and SUPERUSER_ROLE.match(text) is not None)
+
+
+def pgaudit(lines: Iterator[bytes]) -> int:
+    """Events of a PostgreSQL JSON log with pgaudit."""
+    statements: dict[tuple[str, str], Statement] = {}
+    for line in lines:
+        if b'"AUDIT: ' not in line:
+            continue
+        record = _object(line)
+        message, session = record.get("message", ""), record.get("session_id") or record.get("pid")
+        if not message.startswith("AUDIT: ") or "context" in record:
+            continue
+        found = next(csv.reader([message.removeprefix("AUDIT: ")]), [])
+        if len(found) not in (9, 10):
+            continue
+        _, number, part, klass, command, _, _, text = found[:8]
+        parts = statements.setdefault((str(session), number), Statement()).parts
+        if part not in parts or klass != "READ":
+            parts[part] = klass, command, text
+    return sum(one.events() for one in statements.values())
+
+
+def nginx(lines: Iterator[bytes]) -> int:
+    """Events of an nginx access log in JSON."""
+    return sum(_carries_data(_object(line)) for line in lines if line.strip())
+
+
+def _carries_data(record: Mapping[str, Any]) -> bool:
+    whole = record.get("request") or record.get("req") or ""
+    request = REQUEST.fullmatch(whole)
+    path = record.get("uri") or record.get("request_uri") or (request[2] if request else "")
+    if not record or (whole and not request and not path):
+        return False
+    method = record.get("request_method") or (request[1] if request else "GET")
+    return method not in WITHOUT_DATA and not STATIC.search(path.partition("?")[0])
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line.decode("utf-8", "replace"), strict=False)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+COUNTERS: Mapping[str, Callable[[Iterator[bytes]], int]] = {"pgaudit-jsonlog": pgaudit, "nginx-json": nginx}
+
+
+@dataclass(slots=True)
+class Expected:
+    """What must be stored, by platform and file; sources that nobody counts here are named."""
+
+    events: Counter[Key] = field(default_factory=Counter)
+    uncounted: set[str] = field(default_factory=set)
+
+
+def expected(folder: Path, described: World) -> Expected:
+    """Counts every file of a world."""
+    found = Expected()
+    for source in described.sources:
+        counter = COUNTERS.get(source.source)
+        if counter is None:
+            found.uncounted.add(source.source)
+            continue
+        for path in world.files(folder, source):
+            with (folder / path).open("rb") as lines:
+                found.events[source.platform, str(path)] += counter(iter(lines))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A file of which not exactly the expected events are stored."""
+
+    platform: str
+    file: str
+    expected: int
+    stored: int
+    rows: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.platform}: {self.file}: expected {self.expected:,} events, stored {self.stored:,} "
+            f"(in {self.rows:,} rows)"
+        )
+
+
+def differences(expected: Mapping[Key, int], stored: Mapping[Key, int], rows: Mapping[Key, int]) -> list[Difference]:
+    """Files whose stored events (distinct) or rows (before merging doubles) are not what was expected."""
+    return [
+        Difference(*key, expected.get(key, 0), stored.get(key, 0), rows.get(key, 0))
+        for key in sorted({*expected, *stored, *rows})
+        if not expected.get(key, 0) == stored.get(key, 0) == rows.get(key, 0)
+    ]
