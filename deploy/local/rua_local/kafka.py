@@ -61,7 +61,7 @@ class EmbeddedKafka:
         if not (self._topics / "meta.properties").exists():
             self._format()
         # the node opens its clients' port only when it is registered and has caught up with its metadata
-        command = jars.java("kafka.Kafka", [str(self._properties)], archive=self._archive)
+        command = jars.java("kafka.Kafka", [str(self._properties)], record=self._recording)
         try:
             self._child.start(command, ready=lambda: listening(self.port))
         except ServiceFailed as why:
@@ -70,7 +70,7 @@ class EmbeddedKafka:
     def stop(self) -> None:
         """Stops it cleanly."""
         self._child.stop()
-        jars.keep_archive(self._archive)
+        jars.keep_recording(self._recording)
 
     def kill(self) -> None:
         """Ends it as a power cut would end the process (SIGKILL)."""
@@ -102,7 +102,7 @@ class EmbeddedKafka:
         return self.data_dir / "kafka.properties"
 
     @property
-    def _archive(self) -> str:
+    def _recording(self) -> str:
         return f"{os.getpid()}-{self.port}"
 
     def _configure(self) -> None:
