@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from functools import cache
+from datetime import datetime, timedelta
 from itertools import count
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 import polars as pl
-from rua_schemas import events as records
+from rua_schemas.columns import ColumnCodec
 from rua_schemas.events import TelemetryEvent
 
 from rua_streams.engine import Detector, Engine, Finding
 from rua_streams.state import State
 
 NUMBERS = count(1)
+SCHEMA = ColumnCodec().schema
 ZONE = "Asia/Bangkok"
 
 
@@ -49,27 +49,10 @@ def event(when: int | str, *, observed: int | None = None, **given: Any) -> Tele
     return msgspec.convert({**made, **given}, TelemetryEvent)
 
 
-@cache
-def schema() -> dict[str, Any]:
-    """The polars types that the columnar codec gives: enums as `pl.Enum`, longs as Int64."""
-    simple: dict[Any, Any] = {int: pl.Int64, str: pl.String, bool: pl.Boolean}
-
-    def dtype(hint: Any) -> Any:
-        if get_origin(hint) is Literal:
-            return pl.Enum(get_args(hint))
-        if get_origin(hint) is tuple:
-            label = pl.Struct({"key": pl.String, "value": pl.String})
-            return pl.List(label if get_args(hint)[0] is records.Label else pl.String)
-        inner = [arg for arg in get_args(hint) if arg is not type(None)] or [hint]
-        return simple[inner[0]]
-
-    return {name: dtype(hint) for name, hint in get_type_hints(TelemetryEvent).items()}
-
-
 def frame(events: Iterable[TelemetryEvent], first_offset: int = 0) -> pl.DataFrame:
     """The events as one partition's frame, offsets counted from `first_offset`."""
     rows = [msgspec.to_builtins(e) for e in events]
-    made = pl.DataFrame(rows, schema=schema())
+    made = pl.DataFrame(rows, schema=SCHEMA)
     return made.with_columns(pl.int_range(first_offset, first_offset + pl.len(), dtype=pl.Int64).alias("offset"))
 
 
@@ -103,3 +86,20 @@ def replay(
 def findings(detector: Detector, *events: TelemetryEvent, zone: str = ZONE) -> list[Finding]:
     """What one detector finds in a log."""
     return replay([detector], events, zone=zone)[0]
+
+
+def workdays(first: str, days: int, *, hours: Sequence[int] = (9, 11, 14, 16), **given: Any) -> list[TelemetryEvent]:
+    """Ordinary work: an export at each of the hours on so many working days from `first`, a local date, on.
+
+    Rows differ a little from one to the next, as they do, unless given.
+    """
+    made: list[TelemetryEvent] = []
+    day = datetime.fromisoformat(first)
+    while days:
+        if day.weekday() < 5:
+            days -= 1
+            for hour in hours:
+                rows = {"rows": 40 + 7 * (len(made) % 5)}
+                made.append(event(f"{day:%Y-%m-%d} {hour:02}:05", **{**rows, **given}))
+        day += timedelta(days=1)
+    return made

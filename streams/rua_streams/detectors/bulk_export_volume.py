@@ -21,7 +21,8 @@ class BulkExportVolume:
     """Flags a subject who takes more rows, bytes or data subjects within an hour than the limits and than its own days.
 
     Attributes:
-        rows: medium, high, critical; Panther's salesforce_bulk: 10,000, 50,000 and 100,000 records.
+        rows: medium, high, critical; Panther's salesforce_bulk: 10,000, 50,000 and 100,000 records. The steps beyond only
+            revise the alert while the incident grows.
         bytes: medium is Panther's aws_s3_large_download (52,428,800 B), high is foxsec's Pioneer (1,000,000,000 B).
         subjects: medium is what makes a platform notifiable under the Royal Decree of 2565 (5,000 users), high ten
             times that. Distinct counts do not add, so the sum is an upper bound of the people concerned.
@@ -42,7 +43,7 @@ class BulkExportVolume:
         severities=("medium", "high", "critical"),
         reads=("machine", "season", "watched"),
     )
-    rows: tuple[int, ...] = (10_000, 50_000, 100_000)
+    rows: tuple[int, ...] = (10_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 10_000_000)
     bytes: tuple[int, ...] = (52_428_800, 1_000_000_000)
     subjects: tuple[int, ...] = (5_000, 50_000)
     usual_peak: float = USUAL_PEAK

@@ -1,0 +1,77 @@
+"""first-seen-destination: data goes where this subject has sent nothing before."""
+
+from __future__ import annotations
+
+from rua_streams.alerts import alert_of
+from rua_streams.detectors.first_seen_destination import FirstSeenDestination
+from rua_streams.testing import at, event, findings, workdays
+
+DETECTOR = FirstSeenDestination()
+OFFICE, HOME, BUCKET = "client:10.1.2.0/24", "client:203.0.113.0/24", "bucket:9f"
+HISTORY = workdays("2026-03-02", 15, destination=OFFICE)  # about 220 rows a day
+
+
+def test_fires_when_data_goes_to_a_bucket_never_used() -> None:
+    """High, since it is known to be outside."""
+    sent = event("2026-03-24 10:00", rows=2_000, destination=BUCKET, destination_external=True)
+    (found,) = findings(DETECTOR, *HISTORY, sent)
+    alert = alert_of(found, "rua.events.lazada", 0)
+    assert alert.severity == "high"
+    assert alert.reason.startswith("Sent 2,000 rows (limit 500) to a destination first used 0 s before")
+
+
+def test_is_medium_when_nobody_knows_whether_it_is_outside() -> None:
+    """Unknown is not outside."""
+    (found,) = findings(DETECTOR, *HISTORY, event("2026-03-24 10:00", rows=2_000, destination=BUCKET))
+    assert found.level == 1
+
+
+def test_fires_when_the_first_hour_adds_up() -> None:
+    """A destination is new for an hour, not for one event."""
+    pieces = [event(at("2026-03-24 10:00") + n * 600_000, rows=120, destination=BUCKET) for n in range(7)]
+    (found,) = findings(DETECTOR, *HISTORY, *pieces)
+    assert found.deciding.event_id == pieces[4].event_id
+
+
+def test_stays_quiet_when_the_destination_was_used_within_30_days() -> None:
+    """A weekly upload."""
+    before = event("2026-03-10 10:00", rows=20, destination=BUCKET)
+    assert not findings(
+        DETECTOR, *HISTORY[:24], before, *HISTORY[24:], event("2026-03-24 10:00", rows=2_000, destination=BUCKET)
+    )
+
+
+def test_stays_quiet_when_the_history_is_unknown() -> None:
+    """A new joiner, and somebody whose destinations no source tells."""
+    sent = event("2026-03-24 10:00", rows=2_000, destination=BUCKET)
+    assert not findings(DETECTOR, sent)
+    assert not findings(DETECTOR, *workdays("2026-03-02", 15), sent)
+
+
+def test_stays_quiet_when_somebody_works_from_another_network() -> None:
+    """NAT, DHCP, travel, home: an ordinary day from a new place."""
+    assert not findings(DETECTOR, *HISTORY, *workdays("2026-03-24", 1, destination=HOME))
+    assert not findings(DETECTOR, *HISTORY, event("2026-03-24 10:00", rows=400, destination=HOME))
+
+
+def test_fires_when_days_of_work_leave_for_a_new_network_within_an_hour() -> None:
+    """That is no ordinary day."""
+    assert findings(DETECTOR, *HISTORY, event("2026-03-24 10:00", rows=900, destination=HOME))
+
+
+def test_stays_quiet_when_a_file_has_another_name_each_day() -> None:
+    """Files count as one destination."""
+    usual = [event(f"2026-03-{day:02} 10:00", rows=900, destination=f"file:{day}") for day in range(9, 20)]
+    assert not findings(DETECTOR, *usual, event("2026-03-24 10:00", rows=900, destination="file:new"))
+
+
+def test_fires_on_a_first_program_though_the_size_is_unknown() -> None:
+    """COPY … TO PROGRAM tells neither rows nor bytes."""
+    assert findings(DETECTOR, *HISTORY, event("2026-03-24 10:00", destination="program:77"))
+
+
+def test_stays_quiet_when_a_migrated_job_sends_the_usual_from_a_new_network() -> None:
+    """Machines move, too."""
+    usual = workdays("2026-03-02", 15, hours=(1,), rows=200_000, actor_type="service", destination=OFFICE)
+    moved = event("2026-03-24 01:05", rows=210_000, actor_type="service", destination="client:10.9.9.0/24")
+    assert not findings(DETECTOR, *usual, moved)

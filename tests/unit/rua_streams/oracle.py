@@ -1,0 +1,294 @@
+"""The detectors as a naive reader: whole history in lists, one event at a time, no code shared with the engine.
+
+Approximate sets (slots) are part of the definition, so the oracle keeps them, as plain comparisons of hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from calendar import monthrange
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from rua_schemas.events import TelemetryEvent
+
+H, D, NEVER, TOP = 3_600, 86_400, 1 << 40, 4_102_444_800_000
+Numbers = dict[str, tuple[float, float | None]]
+Result = tuple[int, Numbers]
+
+
+@dataclass
+class Past:
+    """An event with what the oracle worked out for it."""
+
+    e: TelemetryEvent
+    offset: int
+    name: str
+    at_ms: int
+    at: int
+    wall: int
+    late: bool
+    watched: int
+    clock: int = 0
+    wall_clock: int = 0
+    lane_clock: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Days:
+    """One subject's daily totals of a measure."""
+
+    own: int
+    active: int
+    mean: float
+    spread: float
+    median: int
+    peak: int
+
+
+def slot_of(item: str) -> int:
+    """Place of an item among 64."""
+    item = "file:" if item.startswith("file:") else item
+    return int.from_bytes(hashlib.blake2b(item.encode(), digest_size=8).digest(), "little") % 64
+
+
+def name_of(e: TelemetryEvent) -> str:
+    """Whom the event is about."""
+    if e.actor:
+        return e.actor
+    for kind, value in (
+        ("merchant", e.merchant),
+        ("app", e.app),
+        ("address", e.source_ip),
+        ("network", e.source_network),
+    ):
+        if value:
+            return f"\0{kind}:{value}"
+    return f"\0source:{e.source_id}"
+
+
+def facts_of(e: TelemetryEvent, wall: int) -> dict[str, Any]:
+    """The facts that the detectors ask for."""
+    egress = e.action in ("read", "query", "export", "transfer") and e.outcome not in ("denied", "failed")
+    export = egress and e.action in ("export", "transfer")
+
+    def size(number: int | None) -> int:
+        return min(max(number or 0, 0), NEVER) if egress else 0
+
+    guessed = e.rows if e.rows is not None or not export or e.bytes is None else e.bytes // 200
+    date = datetime(1970, 1, 1) + timedelta(seconds=wall)  # noqa: DTZ001 - local time, counted from the local epoch
+    left = monthrange(date.year, date.month)[1] - date.day
+    return {
+        "egress": egress,
+        "rows": size(e.rows),
+        "bytes": size(e.bytes),
+        "subjects": size(e.subjects),
+        "volume": size(guessed),
+        "mass": size(guessed) if export or (e.rows or 0) >= 100 else 0,
+        "unsized": int(export and e.rows is None and e.bytes is None),
+        "grant": e.kind == "privilege_change" and e.outcome not in ("denied", "failed"),
+        "sent": egress and e.destination is not None,
+        "season": date.day <= 3 or left < 3 or abs(date.day - date.month) <= 1,
+        "client": (e.destination or "").startswith("client:"),
+    }
+
+
+class Oracle:
+    """Reads one partition."""
+
+    def __init__(self, detectors: Sequence[Any], zone: str) -> None:
+        self.by, self.zone = {d.rule.id: d for d in detectors}, ZoneInfo(zone)
+        self.past: dict[str, list[Past]] = defaultdict(list)
+        self.open: dict[tuple[str, str], list[Any]] = {}
+        self.since: int | None = None
+
+    def read(self, events: Sequence[TelemetryEvent]) -> list[tuple[Any, ...]]:
+        """What each event reveals: offset, detector, level, numbers, alert id, opener's offset, window."""
+        found = []
+        for offset, e in enumerate(events):
+            if not 0 < e.observed_at <= TOP:
+                continue
+            p = self.seen(e, offset)
+            past = self.past[p.name]
+            for rule_id in sorted(self.by):
+                judge = getattr(self, rule_id.replace("-", "_"))
+                level, numbers = judge(self.by[rule_id], p, past) if self.judged(rule_id, p) else (0, {})
+                found += self.episode(rule_id, p, level, numbers)
+            past.append(p)
+        return found
+
+    @staticmethod
+    def judged(rule_id: str, p: Past) -> bool:
+        """Whether the detector looks at such events."""
+        return bool(p.facts["sent" if rule_id == "first-seen-destination" else "egress"])
+
+    def seen(self, e: TelemetryEvent, offset: int) -> Past:
+        """The event with its times."""
+        occurred = e.occurred_at if 0 < e.occurred_at <= TOP else e.observed_at
+        at_ms = min(occurred, e.observed_at + 300_000)
+        at = min(max(at_ms // 1_000, 1 << 20), 1 << 32)
+        local = datetime.fromtimestamp(at, self.zone)
+        wall = at + round((local.utcoffset() or timedelta()).total_seconds())
+        self.since = self.since if self.since is not None else e.observed_at // 1_000 or 1
+        watched = max(e.observed_at // 1_000 - self.since, 0)
+        late = e.observed_at // 1_000 - at > 2 * H
+        p = Past(e, offset, name_of(e), at_ms, at, wall, late, watched, facts=facts_of(e, wall))
+        past = self.past[p.name]
+        p.clock = max([at, *(q.clock for q in past)])
+        p.wall_clock = max([wall, *(q.wall_clock for q in past)])
+        p.lane_clock = max([at, *(q.lane_clock for q in past if q.late == late)])
+        return p
+
+    def episode(self, rule_id: str, p: Past, level: int, numbers: Numbers) -> list[tuple[Any, ...]]:
+        """The finding, if the level is new in its episode."""
+        if not level:
+            return []
+        rule = self.by[rule_id].rule
+        name = p.name + ("\0behind" if rule.by == "lane" and p.late else "")
+        clock = p.lane_clock if rule.by == "lane" else p.clock
+        last = self.open.get((rule_id, name))
+        if last is None or clock - last[0] > rule.quiet:
+            last = self.open[rule_id, name] = [clock, 0, p]
+        last[0], opener = clock, last[2]
+        if level <= last[1]:
+            return []
+        last[1] = level
+        key = f"{rule_id}\0{p.e.platform}\0{name}\0{opener.e.event_id}"
+        alert = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        window = (min(opener.at_ms, p.at_ms), max(opener.at_ms, p.at_ms))
+        return [(p.offset, rule_id, level, numbers, alert, opener.offset, window)]
+
+    @staticmethod
+    def hour(p: Past, past: list[Past], of: str) -> int:
+        """Sum of the lane's last hour, in steps of five minutes."""
+        same = [q for q in [*past, p] if q.late == p.late and q.facts["egress"]]
+        return sum(q.facts[of] for q in same if q.at // 300 > p.lane_clock // 300 - 12)
+
+    @staticmethod
+    def days(p: Past, past: list[Past], of: Callable[[Past], int], on: Callable[[Past], bool]) -> Days:
+        """Daily totals; norms as they were when the day began."""
+        totals: dict[int, int] = defaultdict(int)
+        norm, today = Days(0, 0, 0.0, 0.0, 0, 0), 0
+        for q in [*past, p]:
+            if not on(q):
+                continue
+            now, own = q.wall_clock // D, q.wall // D
+            if now > today:
+                closed = sorted(v for d, v in totals.items() if now - 30 < d < now and v > 0)
+                n, square = len(closed), 0.0
+                mean = sum(closed) / max(n, 1)
+                for v in closed:
+                    square += (v - mean) ** 2
+                spread = math.sqrt(square / max(n, 1))
+                norm, today = Days(0, n, mean, spread, closed[n - 1 - n // 2] if n else 0, max(closed, default=0)), now
+            if own > now - 30:
+                totals[own] += of(q)
+        norm.own = totals[p.wall // D] if p.wall // D > today - 30 else 0
+        return norm
+
+    def daily(self, p: Past, past: list[Past], of: str, on: str = "egress") -> Days:
+        """Daily totals of a fact."""
+        return self.days(p, past, lambda q: int(q.facts[of]), lambda q: bool(q.facts[on]))
+
+    def active(self, p: Past, past: list[Past], on: str = "egress") -> int:
+        """Closed days with such events."""
+        return self.days(p, past, lambda q: 1, lambda q: bool(q.facts[on])).active
+
+    def bulk_export_volume(self, d: Any, p: Past, past: list[Past]) -> Result:
+        """As documented there."""
+        cold = self.active(p, past) < d.min_days
+        factor, level, numbers = d.season if p.facts["season"] else d.usual_peak, 0, Numbers()
+        for name in ("rows", "bytes", "subjects"):
+            steps, peak = getattr(d, name), self.daily(p, past, name).peak
+            limits = [max(s, steps[1] if cold else 0, math.ceil(factor * peak)) for s in steps]
+            value = self.hour(p, past, name)
+            reached = [x for x in limits if value >= x]
+            numbers[name] = (value, reached[-1] if reached else limits[0])
+            level = max(level, len(reached))
+        numbers["peak_day"] = (self.daily(p, past, "rows").peak, None)
+        if cold and p.e.actor_type in ("service", "app") and p.watched < d.learning:
+            level = 0
+        return level, numbers
+
+    def baseline_deviation(self, d: Any, p: Past, past: list[Past]) -> Result:
+        """As documented there."""
+        x, c, known = self.daily(p, past, "volume"), self.daily(p, past, "unsized"), self.active(p, past)
+        factor = d.season if p.facts["season"] else d.twice_peak
+        most = max(
+            x.mean + d.score * (x.spread + 1), x.peak + d.score * (x.peak - x.median + 1), factor * x.peak, d.floor
+        )
+        limit = math.floor(most) + 1
+        worse, copies = math.ceil(d.worse * limit), max(4 * c.peak + 1, d.unsized)
+        level = max((x.own >= limit) + (x.own >= worse), int(c.own >= copies)) if known >= d.min_days else 0
+        numbers: Numbers = {"rows": (x.own, worse if x.own >= worse else limit), "exports": (c.own, copies)}
+        return level, {**numbers, "mean": (x.mean, None), "peak": (x.peak, None), "days": (known, d.min_days)}
+
+    @staticmethod
+    def habit(p: Past, past: list[Past]) -> tuple[int, int, int]:
+        """Active days; those near this hour; and of these, those of the same kind of day."""
+        today, week = p.wall_clock // D, lambda day: (day + 3) // 7
+        booked = {
+            (q.wall // D, q.wall % D // H)
+            for q in past
+            if q.wall // D == q.wall_clock // D < today and week(q.wall // D) >= week(today) - 12
+        }
+        hour, near = p.wall % D // H, set()
+        for day, h in booked:
+            for weekday in range(7):
+                if (day + 3) % 7 * 24 + h in {(weekday * 24 + hour + step) % 168 for step in (-1, 0, 1)}:
+                    near.add((weekday, week(day)))
+        weekend = (p.wall // D + 3) % 7 >= 5
+        return len({day for day, _ in booked}), len(near), sum((w >= 5) == weekend for w, _ in near)
+
+    def off_hours(self, d: Any, p: Past, past: list[Past]) -> Result:
+        """As documented there."""
+        active, near, kind = self.habit(p, past)
+        usual, rows, copies = self.daily(p, past, "mass"), self.hour(p, past, "mass"), self.hour(p, past, "unsized")
+        rare, rare_day = near < d.share * active, kind < d.share * active and active >= d.min_weeks_days
+        limit = max(d.min_rows, math.ceil(d.part * usual.median) if rare else usual.peak + 1)
+        level = 2 if rows >= 10 * limit else int(rows >= limit or (rare and copies > 0))
+        known = active >= d.min_days and p.e.ticket is None and p.e.actor_type not in ("service", "app")
+        numbers: Numbers = {"rows": (rows, limit), "exports": (copies, 1), "days": (active, d.min_days)}
+        numbers["days_at_this_hour"] = (near if rare else kind, None)
+        return level if (rare or rare_day) and known else 0, numbers
+
+    def privilege_then_export(self, d: Any, p: Past, past: list[Past]) -> Result:
+        """As documented there."""
+        grants = [q.clock for q in past if q.facts["grant"]]
+        since = p.clock - grants[-1] if grants else NEVER
+        usual, rows, copies = self.daily(p, past, "mass"), self.hour(p, past, "mass"), self.hour(p, past, "unsized")
+        known = self.active(p, past) >= d.min_days
+        limit = max(d.min_rows, usual.median) if known else d.cold_rows
+        copied = known and self.daily(p, past, "unsized").peak == 0 and copies > 0
+        level = 2 if rows >= 10 * limit else int(rows >= limit or copied)
+
+        def either(q: Past) -> bool:
+            return bool(q.facts["grant"] or q.facts["egress"])
+
+        often = self.days(p, past, lambda q: int(q.facts["grant"]), either).active
+        judged = since <= d.within and often < d.routine and p.e.ticket is None
+        numbers: Numbers = {"rows": (rows, limit), "exports": (copies, 1), "seconds_since_change": (since, d.within)}
+        return level if judged else 0, numbers
+
+    def first_seen_destination(self, d: Any, p: Past, past: list[Past]) -> Result:
+        """As documented there."""
+        slot, began, taken, last = slot_of(p.e.destination or ""), 0, 0, None
+        for q in [*past, p]:
+            if q.facts["sent"] and slot_of(q.e.destination or "") == slot:
+                if last is None or q.clock - last > 30 * D:
+                    began, taken = q.clock, 0
+                taken, last = taken + q.facts["mass"], q.clock
+        age, days, usual = p.clock - began, self.active(p, past, "sent"), self.daily(p, past, "mass", "sent")
+        client = p.facts["client"]
+        limit = max(d.min_rows, math.ceil(d.client_days * usual.median) if client else 0)
+        copies = 0 if client else p.facts["unsized"]
+        odd = age <= d.fresh and days >= d.min_days and (taken >= limit or copies > 0)
+        numbers: Numbers = {"rows": (taken, limit), "exports": (copies, 1), "days": (days, d.min_days)}
+        numbers["seconds_since_first_use"] = (age, d.fresh)
+        return (1 + bool(p.e.destination_external) if odd else 0), numbers
