@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,24 @@ from numpy.typing import NDArray
 from polars.exceptions import PanicException
 from rua_common.errors import PoisonEvent
 
-from rua_schemas.codec import CONFLUENT, LOCAL, UNDECODABLE, Schema, Writers, prefix_bytes, read_exactly, writer_of
+from rua_schemas.codec import (
+    CONFLUENT,
+    LOCAL,
+    SINGLE_OBJECT,
+    SINGLE_OBJECT_PREFIX_BYTES,
+    UNDECODABLE,
+    Schema,
+    Writers,
+    prefix_bytes,
+    read_exactly,
+    writer_of,
+)
 from rua_schemas.compat import defaults, enum_default
 from rua_schemas.events import Record, TelemetryEvent
 from rua_schemas.released import current
 from rua_schemas.walk import Data, compiled, doubtful
 
+Indexes = NDArray[np.int64]
 SYNC = bytes(16)
 PRIMITIVES: Mapping[str, type[pl.DataType]] = {
     "boolean": pl.Boolean,
@@ -52,7 +64,7 @@ class Decoded:
     """Rows in the order of the messages. `places[i]` is the index in the input of row i."""
 
     frame: pl.DataFrame
-    places: NDArray[np.int64]
+    places: Indexes
     rejected: list[Rejected]
     tombstones: int
     unknown_symbols: int
@@ -73,13 +85,12 @@ class ColumnCodec:
             RetryLater: by `writers`, when a schema registry is asked and is away.
         """
         rejected: list[Rejected] = []
-        batches = _by_prefix(payloads, rejected)
         parts: list[_Part] = []
-        for prefix, batch in batches.items():
+        for prefix, batch in _by_prefix(payloads, rejected):
             try:
                 plan = self._plan(prefix)
             except PoisonEvent as why:
-                rejected += [Rejected(index, why.reason, why.detail) for index in batch.indexes]
+                rejected += [Rejected(index, why.reason, why.detail) for index in batch.indexes.tolist()]
                 continue
             parts += plan.parts(batch, rejected)
         rejected.sort(key=lambda one: one.index)
@@ -92,10 +103,12 @@ class ColumnCodec:
             self._plans[prefix] = _Plan(prefix, writer_of(prefix, self._kind, self._writers), current(self._kind))
         return self._plans[prefix]
 
-    def _in_order(self, parts: Sequence[_Part]) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-        places = np.array([index for part in parts for index in part.indexes], np.int64)
-        if len(parts) <= 1:
-            return (parts[0].frame if parts else pl.DataFrame(schema=self.schema)), places
+    def _in_order(self, parts: Sequence[_Part]) -> tuple[pl.DataFrame, Indexes]:
+        if not parts:
+            return pl.DataFrame(schema=self.schema), np.empty(0, np.int64)
+        if len(parts) == 1:
+            return parts[0].frame, parts[0].indexes
+        places = np.concatenate([part.indexes for part in parts])
         order = np.argsort(places)
         return pl.concat([part.frame for part in parts])[order], places[order]
 
@@ -117,12 +130,12 @@ def dtype_of(avro: Any) -> pl.DataType:
 class _Batch:
     """Messages with the same prefix, and where each stands in the input."""
 
-    payloads: list[bytes] = field(default_factory=list)
-    indexes: list[int] = field(default_factory=list)
+    payloads: Sequence[bytes]
+    indexes: Indexes
 
-    def without(self, rows: Collection[int]) -> _Batch:
-        kept = [row for row in range(len(self.indexes)) if row not in rows]
-        return _Batch([self.payloads[row] for row in kept], [self.indexes[row] for row in kept])
+    def without(self, rows: Sequence[int]) -> _Batch:
+        kept = np.delete(np.arange(len(self.indexes)), rows)
+        return _Batch([self.payloads[row] for row in kept.tolist()], self.indexes[kept])
 
     def halves(self) -> tuple[_Batch, _Batch]:
         middle = len(self.indexes) // 2
@@ -135,27 +148,32 @@ class _Batch:
 @dataclass(frozen=True, slots=True)
 class _Part:
     frame: pl.DataFrame
-    indexes: list[int]
+    indexes: Indexes
     unknown_symbols: int
 
 
-def _by_prefix(payloads: Sequence[bytes | None], rejected: list[Rejected]) -> dict[bytes, _Batch]:
-    """Messages grouped by what tells their writer. Most have the prefix of the one before, so that is tried first."""
-    batches: dict[bytes, _Batch] = {}
-    batch, prefix = _Batch(), b"none yet"
+def _by_prefix(payloads: Sequence[bytes | None], rejected: list[Rejected]) -> Iterator[tuple[bytes, _Batch]]:
+    """Messages grouped by what tells their writer. Usually all have one, so that is tried first, at half the cost."""
+    first = payloads[0] if payloads else None
+    if first and first.startswith((SINGLE_OBJECT, CONFLUENT)) and len(first) >= SINGLE_OBJECT_PREFIX_BYTES:
+        prefix = first[: prefix_bytes(first)]
+        alike = [p for p in payloads if p is not None and p.startswith(prefix)]
+        if len(alike) == len(payloads):
+            yield prefix, _Batch(alike, np.arange(len(alike)))
+            return
+    groups: dict[bytes, tuple[list[bytes], list[int]]] = {}
     for index, payload in enumerate(payloads):
         if payload is None:
             continue
-        if not payload.startswith(prefix):
-            try:
-                prefix = payload[: prefix_bytes(payload)]
-            except PoisonEvent as why:
-                rejected.append(Rejected(index, why.reason, why.detail))
-                continue
-            batch = batches.setdefault(prefix, _Batch())
-        batch.payloads.append(payload)
-        batch.indexes.append(index)
-    return batches
+        try:
+            group = groups.setdefault(payload[: prefix_bytes(payload)], ([], []))
+        except PoisonEvent as why:
+            rejected.append(Rejected(index, why.reason, why.detail))
+            continue
+        group[0].append(payload)
+        group[1].append(index)
+    for prefix, (members, indexes) in groups.items():
+        yield prefix, _Batch(members, np.array(indexes, np.int64))
 
 
 class _Plan:
@@ -166,92 +184,92 @@ class _Plan:
         self._step = compiled(writer.plain)
         self._header = _header(writer.plain, prefix)
         written = {f["name"]: f["type"] for f in writer.plain["fields"]}
+        wanted = {f["name"]: f["type"] for f in reader.plain["fields"]}
         known = defaults(reader)
-        self._columns: list[_Column] = [
-            _column(f["name"], written.get(f["name"]), f["type"], known.get(f["name"]), reader)
-            for f in reader.plain["fields"]
+        self._columns = [
+            _column(name, written[name], avro, reader) if name in written else _default(name, known[name], avro)
+            for name, avro in wanted.items()
+        ]
+        self._unknown = [
+            pl.col(name).is_in(strange).sum()
+            for name, avro in wanted.items()
+            if (strange := _strange(written.get(name), avro))
         ]
 
     def parts(self, batch: _Batch, rejected: list[Rejected]) -> list[_Part]:
         """The rows of all sound messages of the batch; usually one part."""
-        joined = b"".join(batch.payloads)
-        sizes = np.fromiter(map(len, batch.payloads), np.int64, len(batch.payloads))
-        ends = np.cumsum(sizes)
-        doubts = doubtful(self._step, Data(joined), ends - sizes + self._prefix_bytes, ends)
+        file, starts, ends = self._file(batch.payloads)
+        doubts = doubtful(self._step, Data(file), starts, ends)
         if doubts.any():
-            batch = self._sound(batch, np.flatnonzero(doubts).tolist(), rejected)
-        return self._read(batch, rejected)
+            sound = self._sound(batch, np.flatnonzero(doubts).tolist(), rejected)
+            if sound is not batch:
+                return self._read(sound, rejected)
+        return self._read(batch, rejected, file)
+
+    def _file(self, payloads: Sequence[bytes]) -> tuple[bytes, Indexes, Indexes]:
+        """An Avro file whose one block is these messages, and where in it each body begins and ends."""
+        sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
+        ends = np.cumsum(sizes)
+        head = self._header + _long(len(payloads)) + _long(int(ends[-1]))
+        ends += len(head)
+        return b"".join((head, *payloads, SYNC)), ends - sizes + self._prefix_bytes, ends
 
     def _sound(self, batch: _Batch, rows: Iterable[int], rejected: list[Rejected]) -> _Batch:
         """The batch without those of `rows` that are, looked at one by one, no canonical record."""
-        bad = set()
+        bad: list[int] = []
         for row in rows:
             try:
                 read_exactly(batch.payloads[row][self._prefix_bytes :], self._writer)
             except PoisonEvent as why:
-                rejected.append(Rejected(batch.indexes[row], why.reason, why.detail))
-                bad.add(row)
+                rejected.append(Rejected(int(batch.indexes[row]), why.reason, why.detail))
+                bad.append(row)
         return batch.without(bad) if bad else batch
 
-    def _read(self, batch: _Batch, rejected: list[Rejected]) -> list[_Part]:
-        if not batch.indexes:
+    def _read(self, batch: _Batch, rejected: list[Rejected], file: bytes | None = None) -> list[_Part]:
+        if not len(batch.indexes):
             return []
         try:
-            written = self._native(batch.payloads)
+            written = pl.read_avro(io.BytesIO(file or self._file(batch.payloads)[0]))
+            if written.height != len(batch.indexes):
+                raise ValueError(f"{written.height} rows in {len(batch.indexes)} messages")
         except (Exception, PanicException):  # a panic is a BaseException; this is the only place that may meet one
             return self._read_with_care(batch, rejected)
-        series, unknown = [], 0
-        for column in self._columns:
-            one, strange = column(written)
-            series.append(one)
-            unknown += strange
-        return [_Part(pl.DataFrame(series), batch.indexes, unknown)]
+        unknown = sum(written.select(self._unknown).row(0)) if self._unknown else 0
+        return [_Part(written.select(self._columns), batch.indexes, unknown)]
 
     def _read_with_care(self, batch: _Batch, rejected: list[Rejected]) -> list[_Part]:
         """After polars refused the batch: text that is not UTF-8 goes; if readers disagree, the smallest part goes."""
         sound = self._sound(batch, range(len(batch.indexes)), rejected)
-        if len(sound.indexes) < len(batch.indexes):
+        if sound is not batch:
             return self._read(sound, rejected)
         if len(batch.indexes) == 1:
-            rejected.append(Rejected(batch.indexes[0], UNDECODABLE, "one reader takes it, the other does not"))
+            why = "one reader takes it, the other does not"
+            rejected.append(Rejected(int(batch.indexes[0]), UNDECODABLE, why))
             return []
         return [part for half in batch.halves() for part in self._read(half, rejected)]
 
-    def _native(self, payloads: Sequence[bytes]) -> pl.DataFrame:
-        body = b"".join(payloads)
-        frame = pl.read_avro(io.BytesIO(b"".join((self._header, _long(len(payloads)), _long(len(body)), body, SYNC))))
-        if frame.height != len(payloads):
-            raise ValueError(f"{frame.height} rows in {len(payloads)} messages")
-        return frame
 
-
-_Column = Callable[[pl.DataFrame], tuple[pl.Series, int]]
-"""From the frame as written to one column as read, and how many enum symbols were unknown."""
-
-
-def _column(name: str, written: Any, wanted: Any, default: Any, reader: Schema) -> _Column:
+def _column(name: str, written: Any, wanted: Any, reader: Schema) -> pl.Expr:
+    """The column as read, from the one as written."""
     dtype = dtype_of(wanted)
-    if written is None:
-        blank = pl.Series(name, [default], dtype)
-        return lambda frame: (blank.new_from_index(0, frame.height), 0)
-    if isinstance(dtype, pl.Enum):
-        return _enum_column(name, _not_null(written)["symbols"], dtype, enum_default(reader, _not_null(wanted)["name"]))
-    if dtype_of(written) == dtype:
-        return lambda frame: (frame.get_column(name), 0)
-    return lambda frame: (frame.get_column(name).cast(dtype), 0)
+    if isinstance(dtype, pl.Enum):  # read as its index, because an index out of range would make polars panic
+        known, instead = dtype.categories.to_list(), enum_default(reader, _not_null(wanted)["name"])
+        symbols = [s if s in known else instead for s in _not_null(written)["symbols"]]
+        return pl.lit(pl.Series(symbols, dtype=dtype)).gather(pl.col(name)).alias(name)
+    return pl.col(name) if dtype_of(written) == dtype else pl.col(name).cast(dtype)
 
 
-def _enum_column(name: str, symbols: Sequence[str], dtype: pl.Enum, instead: str | None) -> _Column:
-    """Enums are read as their index, because an index out of range makes polars panic, and to count unknown symbols."""
-    known = dtype.categories.to_list()
-    table = pl.Series(name, [s if s in known else instead for s in symbols], dtype)
-    strange = [index for index, s in enumerate(symbols) if s not in known]
+def _default(name: str, value: Any, wanted: Any) -> pl.Expr:
+    """The column of a field that the writer did not know."""
+    return pl.repeat(pl.Series([value], dtype=dtype_of(wanted)).first(), pl.len(), dtype=dtype_of(wanted)).alias(name)
 
-    def column(frame: pl.DataFrame) -> tuple[pl.Series, int]:
-        index = frame.get_column(name)
-        return table.gather(index), int(index.is_in(strange).sum()) if strange else 0
 
-    return column
+def _strange(written: Any, wanted: Any) -> list[int]:
+    """Indexes of the writer's symbols that the reader does not know."""
+    if written is None or not isinstance(dtype_of(wanted), pl.Enum):
+        return []
+    known = _not_null(wanted)["symbols"]
+    return [index for index, symbol in enumerate(_not_null(written)["symbols"]) if symbol not in known]
 
 
 def _not_null(avro: Any) -> Any:

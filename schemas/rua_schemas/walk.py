@@ -6,7 +6,7 @@ cheaply (very large numbers, long arrays) it doubts; the caller looks at doubtfu
 here for being UTF-8.
 
 Positions only grow, and a row that runs past its end is held just behind it, so that no length, however large, leads
-out of the data, and no row can come back to its end by chance.
+far out of the data, and no row can come back to its end by chance. At least 8 bytes must follow the last row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ Indexes = NDArray[np.intp]
 MOST_ITEMS = 16  # an item costs a step of its own; longer arrays are read one by one
 MOST_SYMBOLS = 64  # an enum's index is then a single byte
 WORD_BYTES = 8
-PAD_BYTES = 4_096  # more than all steps of a row can advance between two that hold it back
 TOP_BITS = np.uint64(0x8080_8080_8080_8080)
 TOP_OF_FIRST = np.uint64(0x80)
 ONE, SEVEN = np.uint64(1), np.uint64(7)
@@ -34,12 +33,11 @@ BEYOND_INT = np.uint64(0x10 << 32)  # a varint's fifth byte holds bits 28 to 34;
 
 
 class Data:
-    """The bytes of all rows in one piece, and the same bytes as a 64-bit word at every position."""
+    """The bytes of all rows, and the same bytes as a 64-bit word at every position. Beyond the end is the last one."""
 
-    def __init__(self, joined: bytes) -> None:
-        padded = joined + bytes(PAD_BYTES)
-        self.bytes: Bytes = np.frombuffer(padded, np.uint8)
-        self.words: Words = np.ndarray((len(padded) - WORD_BYTES + 1,), "<u8", padded, strides=(1,))
+    def __init__(self, file: bytes) -> None:
+        self.bytes: Bytes = np.frombuffer(file, np.uint8)
+        self.words: Words = np.ndarray((len(file) - WORD_BYTES + 1,), "<u8", file, strides=(1,))
 
 
 class Rows:
@@ -52,7 +50,7 @@ class Rows:
 
     def byte(self) -> Bytes:
         """The byte at which each row stands, which it passes."""
-        byte = self.data.bytes[self.pos]
+        byte = self.data.bytes.take(self.pos, mode="clip")
         self.pos = self.pos + 1
         return byte
 
@@ -153,7 +151,7 @@ def _fixed(size: int) -> Step:
 
 def _varint(rows: Rows) -> Words:
     """The raw bytes of a varint of up to 8 bytes, low byte first. Rows pass it."""
-    word = rows.data.words[rows.pos]
+    word = rows.data.words[np.minimum(rows.pos, len(rows.data.words) - 1)]
     stops = ~word & TOP_BITS  # a clear top bit ends it
     last = stops & (~stops + ONE)
     below = last - ONE
