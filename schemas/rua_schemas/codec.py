@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from rua_common.errors import PoisonEvent
 from rua_schemas.compat import differences
 from rua_schemas.events import Alert, DeadLetter, Heartbeat, Record, TelemetryEvent
 from rua_schemas.released import LocalWriters, Schema, Writers, current
+from rua_schemas.writing import MOST_INT, Write, compiled
 
 __all__ = ["LOCAL", "REASONS", "Encoder", "LocalWriters", "Schema", "Writers", "clean", "decode", "encode"]
 
@@ -29,7 +29,6 @@ SINGLE_OBJECT = b"\xc3\x01"
 SINGLE_OBJECT_PREFIX_BYTES = 10
 CONFLUENT = b"\x00"
 CONFLUENT_PREFIX_BYTES = 5
-MIN_INT, MAX_INT = -(2**31), 2**31 - 1
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 LOCAL: Writers = LocalWriters()
 
@@ -54,12 +53,11 @@ def clean(text: str) -> tuple[str, int]:
 
 
 class Encoder:
-    """Writes records of one kind with the schema of this release. One per thread: it re-uses its buffer."""
+    """Writes records of one kind with the schema of this release."""
 
     def __init__(self, kind: type[Record], schema_id: int | None = None) -> None:
         self._kind = kind
-        self._schema = current(kind)
-        self._buffer = io.BytesIO()
+        self._write = _writing(kind)
         self.prefix = (
             SINGLE_OBJECT + current(kind).fingerprint
             if schema_id is None
@@ -71,24 +69,21 @@ class Encoder:
 
         Raises:
             PoisonEvent: unencodable, because a value does not fit the schema: a datetime where milliseconds belong,
-                an integer beyond 64 bits, text that is not well-formed Unicode (see `clean`).
+                an integer beyond 64 bits, text that is not well-formed Unicode (see `clean`). Names the field.
         """
-        buffer = self._buffer
-        buffer.seek(0)
-        buffer.write(self.prefix)
         try:
-            value = msgspec.to_builtins(record, builtin_types=(bytes, datetime))
-            if beyond := _beyond_int(self._schema, value):
-                raise OverflowError(f"{beyond} does not fit into 32 bits")
-            fastavro.schemaless_writer(buffer, self._schema.parsed, value)
-        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as why:
+            return self.prefix + self._write(record)
+        except ValueError as why:
             raise PoisonEvent(UNENCODABLE, f"{self._kind.__name__}: {why}") from why
-        buffer.truncate()
-        return buffer.getvalue()
+
+
+@cache
+def _writing(kind: type[Record]) -> Write:
+    return compiled(current(kind).plain)
 
 
 def encode(record: Record) -> bytes:
-    """One message in single-object encoding. For many records of one kind, or several threads, keep an `Encoder`."""
+    """One message in single-object encoding."""
     return Encoder(type(record)).encode(record)
 
 
@@ -208,9 +203,9 @@ def _int_fields(schema: Schema) -> tuple[tuple[str, tuple[str, ...]], ...]:
 
 
 def _beyond_int(schema: Schema, value: Any) -> str | None:
-    """The name of an `int` that is larger than Avro allows: fastavro neither writes nor reads with this limit."""
+    """The name of an `int` that is larger than Avro allows: fastavro reads without this limit."""
     for name, inner in _int_fields(schema):
         numbers = [item[one] for item in value[name] for one in inner] if inner else [value[name]]
-        if any(number is not None and not MIN_INT <= number <= MAX_INT for number in numbers):
+        if any(number is not None and not -MOST_INT - 1 <= number <= MOST_INT for number in numbers):
             return name
     return None

@@ -36,6 +36,7 @@ from rua_schemas.compat import defaults, enum_default
 from rua_schemas.events import Record, TelemetryEvent
 from rua_schemas.released import current
 from rua_schemas.walk import Data, compiled, doubtful
+from rua_schemas.writing import long
 
 Indexes = NDArray[np.int64]
 SYNC = bytes(16)
@@ -210,7 +211,7 @@ class _Plan:
         """An Avro file whose one block is these messages, and where in it each body begins and ends."""
         sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))
         ends = np.cumsum(sizes)
-        head = self._header + _long(len(payloads)) + _long(int(ends[-1]))
+        head = self._header + long(len(payloads)) + long(int(ends[-1]))
         ends += len(head)
         return b"".join((head, *payloads, SYNC)), ends - sizes + self._prefix_bytes, ends
 
@@ -282,21 +283,11 @@ def _header(plain: Mapping[str, Any], prefix: bytes) -> bytes:
     fields = [{"name": "", "type": "long"}, {"name": " ", "type": rest}]
     fields += [{"name": f["name"], "type": _enum_as_int(f["type"])} for f in plain["fields"]]
     schema = json.dumps({"type": "record", "name": plain["name"], "fields": fields}).encode()
-    meta = b"".join(_long(len(part)) + part for part in (b"avro.codec", b"null", b"avro.schema", schema))
-    return b"Obj\x01" + _long(2) + meta + _long(0) + SYNC
+    meta = b"".join(long(len(part)) + part for part in (b"avro.codec", b"null", b"avro.schema", schema))
+    return b"Obj\x01" + long(2) + meta + long(0) + SYNC
 
 
 def _enum_as_int(avro: Any) -> Any:
     if isinstance(avro, list):
         return [_enum_as_int(one) for one in avro]
     return "int" if isinstance(avro, Mapping) and avro["type"] == "enum" else avro
-
-
-def _long(number: int) -> bytes:
-    """A non-negative number as Avro writes a long."""
-    left, out = number << 1, bytearray()
-    while left > 0x7F:
-        out.append(left & 0x7F | 0x80)
-        left >>= 7
-    out.append(left)
-    return bytes(out)

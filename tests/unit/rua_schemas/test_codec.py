@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 from datetime import datetime
 from typing import Any
 
+import fastavro
 import msgspec
 import pytest
 from fastavro.schema import to_parsing_canonical_form
@@ -17,7 +19,7 @@ from rua_schemas.codec import Encoder, LocalWriters, clean, decode, encode
 from rua_schemas.events import Alert, Evidence, Record, TelemetryEvent
 from rua_schemas.released import FILES, current
 
-from tests.records import comparable, event, some_record
+from tests.records import comparable, event, some_record, some_value
 
 
 def reason(payload: bytes, kind: type[Record] = TelemetryEvent) -> str:
@@ -35,6 +37,15 @@ def test_any_record_comes_back(seed: int, kind: type[Record], schema_id: int | N
     payload = Encoder(kind, schema_id).encode(record)
     writers = LocalWriters({schema_id: current(kind)} if schema_id is not None else None)
     assert comparable(decode(payload, kind, writers)) == comparable(record)  # type: ignore[type-var]  # as above
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32), kind=st.sampled_from(list(FILES)))
+def test_the_bytes_are_those_that_fastavro_writes(seed: int, kind: type[Record]) -> None:
+    """Our own writer is only quicker."""
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, current(kind).parsed, some_value(seed, current(kind)))
+    assert encode(some_record(seed, kind))[10:] == out.getvalue()
 
 
 def test_the_fingerprint_is_little_endian_crc_64_avro() -> None:
@@ -79,27 +90,43 @@ def test_the_bytes_are_the_same_in_every_time_zone() -> None:
         {"occurred_at": datetime(2026, 3, 2)},  # noqa: DTZ001 - a naive time is the point
         {"occurred_at": "2026-03-02T00:00:00Z"},
         {"occurred_at": 2**63},
+        {"occurred_at": -(2**63) - 1},
+        {"occurred_at": 1.5},
+        {"truncated": None},
+        {"truncated": 2},
+        {"labels": None},
+        {"labels": ("a",)},
+        {"pii_categories": (1,)},
+        {"event_id": b"e"},
         {"key_epoch": 2**31},
         {"rows": "7"},
         {"event_id": None},
         {"kind": "no_such_kind"},
         {"host": "\ud800"},
+        {"host": 5},
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_by_name(facts: dict[str, Any]) -> None:
     """A naive datetime above all: it would be stored hours off."""
     encoder = Encoder(TelemetryEvent)
-    with pytest.raises(PoisonEvent, match="unencodable: TelemetryEvent") as caught:
+    with pytest.raises(PoisonEvent, match=f"unencodable: TelemetryEvent: {next(iter(facts))}") as caught:
         encoder.encode(msgspec.structs.replace(event(), **facts))
     assert caught.value.reason == "unencodable"
     assert encoder.encode(event()) == encode(event()), "a refusal leaves nothing behind"
+
+
+def test_a_refusal_does_not_show_the_value() -> None:
+    """It goes to a log."""
+    with pytest.raises(PoisonEvent) as caught:
+        encode(event(host="somchai@example.com\udfff"))
+    assert str(caught.value) == "unencodable: TelemetryEvent: host is not well-formed Unicode"
 
 
 def test_an_int_beyond_32_bits_inside_an_array_is_refused() -> None:
     """Fastavro itself would write it, and no reader could take it."""
     alert = some_record(5, Alert)
     far = Evidence(event_id="e", topic="t", partition=2**31, offset=0)
-    with pytest.raises(PoisonEvent, match="evidence does not fit into 32 bits"):
+    with pytest.raises(PoisonEvent, match="evidence: partition does not fit into 32 bits"):
         encode(msgspec.structs.replace(alert, evidence=(far,)))
 
 
