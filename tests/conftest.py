@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from rua_local.gateway import EmbeddedClickHouse
 from rua_local.kafka import EmbeddedKafka
 
 
@@ -19,3 +20,10 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
 def kafka_bootstrap(kafka: EmbeddedKafka) -> str:
     """Address of the session's Kafka."""
     return kafka.bootstrap
+
+
+@pytest.fixture(scope="session")
+def chdb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the session's ClickHouse gateway. Make a database of your own."""
+    with EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse")) as running:
+        yield running.url

@@ -65,7 +65,9 @@ class EmbeddedKafka:
         try:
             self._child.start(command, ready=lambda: listening(self.port))
         except ServiceFailed as why:
-            raise _explained(why) from why
+            if "Failed to acquire lock" in str(why):
+                raise ServiceFailed(f"another Kafka uses {self.data_dir}: stop it, or choose another one") from why
+            raise
 
     def stop(self) -> None:
         """Stops it cleanly."""
@@ -121,12 +123,6 @@ class EmbeddedKafka:
         )
         if done.returncode != 0:
             raise ServiceFailed(f"Apache Kafka cannot prepare {self.data_dir}\n{done.stdout}{done.stderr}")
-
-
-def _explained(why: ServiceFailed) -> ServiceFailed:
-    if "Failed to acquire lock" in str(why):
-        return ServiceFailed(f"another Kafka uses this data directory: stop it, or choose another one\n{why}")
-    return why
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
