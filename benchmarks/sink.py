@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import fastavro
@@ -93,7 +94,7 @@ def as_objects(payloads: Sequence[bytes], client: Client, database: str, token: 
 
 def row_of(payload: bytes, offset: int) -> list[object]:
     """The values of one row."""
-    plain = dict(fastavro.schemaless_reader(io.BytesIO(payload[PREFIX_BYTES:]), SCHEMA, None))
+    plain: Any = fastavro.schemaless_reader(io.BytesIO(payload[PREFIX_BYTES:]), SCHEMA, None)
     for name in EVENT_TIMES:
         plain[name] = datetime.fromtimestamp(plain[name] / 1_000, UTC)
     plain["labels"] = [(label["key"], label["value"]) for label in plain["labels"]]

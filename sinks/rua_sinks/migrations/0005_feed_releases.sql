@@ -3,7 +3,8 @@
 CREATE TABLE IF NOT EXISTS ${database}.feed_releases ${on_cluster} (
     day Date,
     released_at DateTime64(3, 'UTC'),
-    document String CODEC(ZSTD(3))
+    json String CODEC(ZSTD(3)),
+    csv String CODEC(ZSTD(3))
 )
 ENGINE = ${engine_prefix}MergeTree
 ORDER BY (day, released_at)
