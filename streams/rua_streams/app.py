@@ -246,7 +246,8 @@ class Repeated(logging.Filter):
 
 def tame(root: logging.Logger) -> None:
     """Quiets what is not ours."""
-    for name in ("aiokafka", "faust", "mode", "kafka"):
+    # Faust's services log under the module of their class, and ours of `transport.py` are Faust's
+    for name in ("aiokafka", "faust", "mode", "kafka", "rua_streams.transport"):
         logging.getLogger(name).setLevel(logging.WARNING)
     repeated = Repeated()
     for handler in root.handlers:

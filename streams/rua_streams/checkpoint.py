@@ -87,8 +87,8 @@ class Log(Protocol):
         """Committed records of these offsets, in their order."""
         ...
 
-    def committed(self, tp: TP) -> tuple[int, str]:
-        """The group's committed offset, -1 if there is none, and its note."""
+    def committed(self, tp: TP) -> int:
+        """The group's committed offset, -1 if there is none."""
         ...
 
 
@@ -147,7 +147,7 @@ class Restore:
                 rows[key] = value
         packed = rows.pop(CHECKPOINT, None)
         checkpoint = None if packed is None else msgspec.json.decode(packed, type=Checkpoint)
-        self._check(tp, facts, checkpoint, source, self.log.committed(tp)[0])
+        self._check(tp, facts, checkpoint, source, self.log.committed(tp))
         if checkpoint is None:
             return Restored(writer, facts, source.first, None, {}, (), 0)
         at = max(checkpoint.next, source.first)

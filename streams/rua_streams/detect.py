@@ -91,9 +91,7 @@ class DetectShell(BaseShell):
             for tp, one in zip(new, restored, strict=True):
                 self.owned[tp] = self.working(tp, one)
             self.generation, self.lost_at = generation, 0.0
-        LOG.info(
-            "%d partitions taken over in %.1f s, %d kept", len(new), time.monotonic() - started, len(kept - set(new))
-        )
+        self.took_over(new, time.monotonic() - started)
 
     def working(self, tp: TP, restored: Restored) -> Working:
         """Builds the state of a partition from its restored rows."""

@@ -144,12 +144,12 @@ class KafkaLog:
         finally:
             consumer.close()
 
-    def committed(self, tp: TP) -> tuple[int, str]:
-        """The group's offset and note."""
+    def committed(self, tp: TP) -> int:
+        """The group's offset, -1 if there is none."""
         asked = ConsumerGroupTopicPartitions(self.group, [TopicPartition(tp.topic, tp.partition)])
         (future,) = self.admin.list_consumer_group_offsets([asked], require_stable=True).values()
         (found,) = future.result(CALL_SECONDS).topic_partitions
-        return (found.offset, found.metadata or "") if found.offset >= 0 else (-1, "")
+        return max(int(found.offset), -1)
 
 
 def retried(call: Callable[[float], None]) -> None:

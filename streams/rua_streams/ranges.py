@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from faust.types import TP
-from rua_common.errors import PoisonEvent
+from rua_common.errors import PoisonEvent, Refused
 
 from rua_streams.checkpoint import TopicFacts
 from rua_streams.partition import Cursor
-from rua_streams.transport import Batch
+from rua_streams.transport import Batch, Mark
 
 PENDING = re.compile(r"^pending=(\d+)-(\d+)$")
 
@@ -81,6 +81,10 @@ class Lane:
         records = [record for record in records if record.offset <= self.until]
         return Range(self.tp, self.facts, records) if records else None
 
+    def announce(self, cut: Range) -> None:
+        """From now on this range, and no other, comes next, whoever stores it."""
+        self.until, self.note = cut.last, f"pending={cut.first}-{cut.last}"
+
     def done(self, last: int, now: float) -> None:
         """Everything up to `last` is stored."""
         left = [record for batch in self.waiting for record in batch if record.offset > last]
@@ -88,12 +92,23 @@ class Lane:
         self.stored, self.note, self.until = last + 1, "", None
 
 
-def lane(tp: TP, facts: TopicFacts, committed: tuple[int, str], first: int) -> Lane:
-    """A lane that goes on where the group's committed offset and its note say."""
-    at = max(committed[0], first) if committed[0] >= 0 else first
-    found = PENDING.match(committed[1])
+def lane(tp: TP, facts: TopicFacts, committed: Mark | None, first: int) -> Lane:
+    """A lane that goes on where the group's committed offset and its note say.
+
+    Raises:
+        Refused: the note is not ours.
+    """
+    if committed is None:
+        return Lane(tp, facts, Cursor(first), first)
+    at, note = max(committed.offset, first), committed.note
+    found = PENDING.match(note)
+    if note and not found:
+        raise Refused(
+            f"{tp.topic}-{tp.partition}: the committed offset carries a note that is not ours: {note!r}. "
+            "Another program commits with this group: give one of them another name"
+        )
     until = int(found[2]) if found and int(found[2]) >= at else None
-    return Lane(tp, facts, Cursor(at), at, committed[1] if until is not None else "", until)
+    return Lane(tp, facts, Cursor(at), at, note if until is not None else "", until)
 
 
 def halves(

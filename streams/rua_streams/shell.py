@@ -9,7 +9,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -103,6 +103,11 @@ class BaseShell:
         self.paused &= set(self.cursors())
         self.ready = True
         self.watchdog.progress(time.monotonic())
+
+    def took_over(self, new: Sequence[TP], seconds: float) -> None:
+        """Says where the new partitions go on."""
+        places = " ".join(f"{tp.topic}-{tp.partition}@{self.cursors()[tp].next}" for tp in new)
+        LOG.info("%d partitions taken over in %.1f s: %s", len(new), seconds, places)
 
     def pause(self, tp: TP, reason: str) -> None:
         """Takes no more of this partition until a restart."""

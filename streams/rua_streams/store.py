@@ -76,20 +76,25 @@ class StoreShell(BaseShell):
     async def acquire(self) -> None:
         """Begins every assigned partition anew where the group stands: a drain has left nothing behind."""
         assigned = sorted(self.consumer.assignment())
-        self.draining_until = time.monotonic()  # a flush that still waits for the store gives up now
+        started = time.monotonic()
+        self.draining_until = started  # a flush that still waits for the store gives up now
         for keeper in self.keepers:
             async with keeper.lock:
                 mine = [tp for tp in assigned if tp.topic in keeper.stores]
-                found = await asyncio.gather(*(self.thread(self.begin, tp) for tp in mine))
-                keeper.lanes = {lane.tp: lane for lane in found}
+                keeper.lanes = {one.tp: one for one in await self.begin(mine)}
         self.draining_until = None
+        self.took_over(assigned, time.monotonic() - started)
 
-    def begin(self, tp: TP) -> Lane:
-        """Reads where a partition stands. Blocks."""
-        found = lane(tp, self.log.describe(tp.topic), self.log.committed(tp), self.log.bounds(tp).first)
-        if found.until is not None:
-            LOG.info("%s-%d: repeats the range that was announced: %s", *tp, found.note)
-        return found
+    async def begin(self, tps: Sequence[TP]) -> list[Lane]:
+        """Reads where partitions stand."""
+        marks = await self.consumer.read_marks(tps)
+        facts = await asyncio.gather(*(self.thread(self.log.describe, tp.topic) for tp in tps))
+        bounds = await asyncio.gather(*(self.thread(self.log.bounds, tp) for tp in tps))
+        lanes = [lane(tp, f, marks.get(tp), b.first) for tp, f, b in zip(tps, facts, bounds, strict=True)]
+        for one in lanes:
+            if one.until is not None:
+                LOG.info("%s-%d: repeats the range that was announced: %s", *one.tp, one.note)
+        return lanes
 
     def apply(self, tp: TP, batch: Batch) -> None:
         """Keeps the batch for the next insert."""
@@ -108,9 +113,9 @@ class StoreShell(BaseShell):
         """Announces a range, stores it, remembers that it is stored. False: not now."""
         cut = one.cut(keeper.max_rows)
         if cut is None:  # the announced records are gone
-            one.until = None
+            one.until, one.note = None, ""
             return True
-        one.note = f"pending={cut.first}-{cut.last}"
+        one.announce(cut)
         await self.consumer.force_commit()
         if self.consumer.committed_marks.get(one.tp) != Mark(one.stored, one.note):
             return False  # the group has moved on, or the broker is away: the next tick or the next owner goes on

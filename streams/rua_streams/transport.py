@@ -119,6 +119,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Commits offsets with notes. False when the group has moved on: the partition may be another's."""
         return cast(bool, await self.call_thread(self._commit_marks, marks))
 
+    async def read_marks(self, tps: Sequence[TP]) -> dict[TP, Mark]:
+        """What the group has committed, as the coordinator says now; nothing for a partition without an offset."""
+        return cast(dict[TP, Mark], await self.call_thread(self._read_marks, tps))
+
+    async def _read_marks(self, tps: Sequence[TP]) -> dict[TP, Mark]:
+        coordinator = self._ensure_consumer()._coordinator
+        found = await coordinator.fetch_committed_offsets([Place(tp.topic, tp.partition) for tp in tps])
+        return {ensure_TP(place): Mark(*mark) for place, mark in found.items()}
+
     async def _commit_marks(self, marks: Mapping[TP, Mark]) -> bool:
         try:
             await self._ensure_consumer().commit(
@@ -169,6 +178,13 @@ class Consumer(driver.Consumer):
         """Called by Faust on a revoke and on a stop, while this worker is still a member of the group."""
         await self.app.shell.drain()
         await self.commit(start_new_transaction=False)
+
+    async def read_marks(self, tps: Sequence[TP]) -> dict[TP, Mark]:
+        """What the group has committed, notes included.
+
+        confluent-kafka 2.16.1 gives notes of the admin API with bytes of its memory behind them, so they are read here.
+        """
+        return await self._thread.read_marks(tps)
 
     def taken(self, tp: TP) -> None:
         """The processor has taken a batch: there is room for another."""

@@ -143,9 +143,9 @@ class ModelKafka:
         """Committed records."""
         return ((e.key, e.value) for e in self.state[first:end] if not e.open and not e.gone)
 
-    def committed(self, tp: TP) -> tuple[int, str]:
+    def committed(self, tp: TP) -> int:
         """The group's offset."""
-        return self.offset, ""
+        return self.offset
 
     def compact(self) -> None:
         """Keeps the last committed record of each key; offsets stay."""
