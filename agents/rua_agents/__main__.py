@@ -58,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(given: argparse.Namespace) -> int:
     if given.command == "parse":
-        from rua_agents import parse  # noqa: PLC0415 - only this command needs it
+        from rua_agents.parse import run as run_parse  # noqa: PLC0415 - only this command needs it
 
-        return parse.run(
+        return run_parse(
             given.source,
             given.file,
             platform=given.platform,
@@ -71,12 +71,12 @@ def _dispatch(given: argparse.Namespace) -> int:
             clock=SystemClock(),
         )
     if given.command == "check":
-        from rua_agents import check  # noqa: PLC0415 - likewise
+        from rua_agents.check import run as run_check  # noqa: PLC0415 - likewise
 
-        return check.run(given.config)
-    from rua_agents import agent  # noqa: PLC0415 - likewise
+        return run_check(given.config)
+    from rua_agents.agent import run as run_agent  # noqa: PLC0415 - likewise
 
-    return agent.run(given.config)
+    return run_agent(given.config)
 
 
 if __name__ == "__main__":

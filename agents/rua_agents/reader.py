@@ -1,0 +1,61 @@
+"""What the agent's loop knows of its files, live or replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from rua_agents.checkpoint import FileState
+from rua_agents.collectors import Draft
+
+
+class FileStatus(msgspec.Struct):
+    """One line of `status.json`."""
+
+    path: str
+    source: str
+    source_id: str | None
+    offset: int
+    size: int
+    acked_offset: int = 0
+
+
+class Reader(Protocol):
+    """Where drafts come from."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing will ever come again (a replay's end)."""
+        ...
+
+    @property
+    def watermark_ms(self) -> int:
+        """Up to which time of the world everything is taken; 0 when live."""
+        ...
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Path → why it cannot be read."""
+        ...
+
+    def restore(self, files: Sequence[FileState]) -> None:
+        """Goes on where `dump` was taken."""
+        ...
+
+    def turn(self, now_ms: int) -> Iterator[list[Draft]]:
+        """What is new, in slices of bounded size. Between two slices `dump` is exact."""
+        ...
+
+    def dump(self) -> list[FileState]:
+        """For the checkpoint."""
+        ...
+
+    def files(self) -> list[FileStatus]:
+        """For the status."""
+        ...
+
+    def close(self) -> None:
+        """Closes what is open."""
+        ...
