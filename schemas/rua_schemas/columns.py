@@ -40,6 +40,7 @@ from rua_schemas.writing import long
 
 Indexes = NDArray[np.int64]
 SYNC = bytes(16)
+FEW = 128  # messages that are read one by one in the time that polars takes for its next attempt, and some more
 PRIMITIVES: Mapping[str, type[pl.DataType]] = {
     "boolean": pl.Boolean,
     "int": pl.Int32,
@@ -239,14 +240,18 @@ class _Plan:
         return [_Part(written.select(self._columns), batch.indexes, unknown)]
 
     def _read_with_care(self, batch: _Batch, rejected: list[Rejected]) -> list[_Part]:
-        """After polars refused the batch: text that is not UTF-8 goes; if readers disagree, the smallest part goes."""
-        sound = self._sound(batch, range(len(batch.indexes)), rejected)
-        if sound is not batch:
-            return self._read(sound, rejected)
-        if len(batch.indexes) == 1:
-            why = "one reader takes it, the other does not"
-            rejected.append(Rejected(int(batch.indexes[0]), UNDECODABLE, why))
-            return []
+        """After polars refused the batch, for text that is not UTF-8: narrows it down, then looks one by one.
+
+        Should the readers disagree, the single message that they disagree on is rejected.
+        """
+        if len(batch.indexes) <= FEW:
+            sound = self._sound(batch, range(len(batch.indexes)), rejected)
+            if sound is not batch:
+                return self._read(sound, rejected)
+            if len(batch.indexes) == 1:
+                why = "one reader takes it, the other does not"
+                rejected.append(Rejected(int(batch.indexes[0]), UNDECODABLE, why))
+                return []
         return [part for half in batch.halves() for part in self._read(half, rejected)]
 
 

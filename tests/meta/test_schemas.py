@@ -189,6 +189,18 @@ def test_topics_name_records_that_exist() -> None:
     assert {getattr(events, name) for name in named} == set(KINDS)
 
 
+def test_the_readme_lists_every_topic_as_it_is() -> None:
+    """Partitions and retention included: people look there, not into the YAML."""
+    rows = (HERE.parent / "README.md").read_text(encoding="utf-8").splitlines()
+    for topic in topics.load().topics:
+        (row,) = [row for row in rows if row.startswith(f"| `{topic.name.replace('{platform}', '<platform>')}` |")]
+        _, record, key, partitions, kept, producers, consumers = [cell.strip() for cell in row.strip("|").split("|")]
+        assert record.startswith(f"[{topic.record}]" if topic.record else "rows of")
+        assert (key, partitions.split(",")[0]) == (topic.key, str(topic.partitions))
+        assert kept.startswith(f"{topic.retention_hours // 24} days" if topic.retention_hours else "compacted")
+        assert (producers.split(", "), consumers.split(", ")) == (list(topic.producers), list(topic.consumers))
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_is_read_and_written(example: Path) -> None:
     """By hand-written type, by Avro and by columns alike."""

@@ -15,9 +15,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
+from polars.exceptions import PanicException
 from rua_common.errors import PoisonEvent
 from rua_schemas import columns
-from rua_schemas.codec import REASONS, SINGLE_OBJECT_PREFIX_BYTES, Encoder, LocalWriters, decode, encode
+from rua_schemas.codec import REASONS, SINGLE_OBJECT_PREFIX_BYTES, Encoder, LocalWriters, decode, encode, read_exactly
 from rua_schemas.columns import ColumnCodec
 from rua_schemas.events import Alert, DeadLetter, Heartbeat, Label, Record, TelemetryEvent
 from rua_schemas.released import FILES, Schema, current
@@ -217,6 +218,67 @@ def test_long_arrays_and_texts_are_no_reason_for_doubt() -> None:
     """What the fast way leaves to the slow one comes back whole, in its place."""
     labels = tuple(Label(key=str(k), value="ค่า") for k in range(400))
     agree([encode(event()), encode(event(labels=labels, dataset="ตาราง" * 2_000)), encode(event(rows=2**62))])
+
+
+def test_ordinary_events_are_beyond_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slow way is for the exceptions: nobody is read one by one here."""
+    monkeypatch.setattr(columns, "read_exactly", None)
+    label = (Label(key="k", value="v"),)
+    events = [event(agent_seq=n, rows=n * 1_000, dataset="ลูกค้า" * n, labels=label) for n in range(99)]
+    assert ColumnCodec().decode([encode(one) for one in events]).frame["agent_seq"].to_list() == list(range(99))
+
+
+def test_one_bad_text_among_thousands_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And only a few are read one by one for it: nobody can slow a worker down with a single message."""
+    looked_at: list[bytes] = []
+
+    def counted(body: bytes, schema: Schema) -> Any:
+        looked_at.append(body)
+        return read_exactly(body, schema)
+
+    monkeypatch.setattr(columns, "read_exactly", counted)
+    payloads = [encode(event(agent_seq=n, host="abc")) for n in range(3_000)]
+    payloads[1_234] = payloads[1_234].replace(b"abc", b"a\xffc")
+    decoded = ColumnCodec().decode(payloads)
+    assert [(one.index, one.reason) for one in decoded.rejected] == [(1_234, "undecodable")]
+    assert decoded.frame["agent_seq"].to_list() == [n for n in range(3_000) if n != 1_234]
+    assert len(looked_at) <= 2 * columns.FEW
+
+
+class Native:
+    """polars' reader, but for one word that it cannot bear, and how often it was asked."""
+
+    def __init__(self, word: bytes, error: BaseException) -> None:
+        self.word, self.error, self.calls, self.real = word, error, 0, pl.read_avro
+
+    def __call__(self, source: io.BytesIO) -> pl.DataFrame:
+        """Reads or raises."""
+        self.calls += 1
+        if self.word in source.getvalue():
+            raise self.error
+        return self.real(source)
+
+
+@pytest.mark.parametrize("error", [PanicException("index out of range"), pl.exceptions.ComputeError("no")])
+def test_if_readers_ever_disagree_the_smallest_part_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """A panic of the native reader costs one message, not a batch and not the worker."""
+    native = Native(b"unbearable", error)
+    monkeypatch.setattr(pl, "read_avro", native)
+    payloads = [encode(event(agent_seq=n, host="unbearable" if n == 41 else "db")) for n in range(64)]
+    decoded = ColumnCodec().decode(payloads)
+    assert [(one.index, one.reason) for one in decoded.rejected] == [(41, "undecodable")]
+    assert decoded.frame["agent_seq"].to_list() == [n for n in range(64) if n != 41]
+    assert native.calls < 20
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
+def test_a_wish_to_stop_is_not_taken_for_a_panic(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Ctrl-C while polars reads stops the process."""
+    monkeypatch.setattr(pl, "read_avro", Native(b"db", error))
+    with pytest.raises(type(error)):
+        ColumnCodec().decode([encode(event(host="db"))])
 
 
 def test_tombstones_are_counted_and_skipped() -> None:
