@@ -165,13 +165,14 @@ def dashboards_build(
 @feed_app.command("build")
 def feed_build(
     day: Annotated[str, typer.Option(help="A closed day, YYYY-MM-DD, in the feed's zone.")],
-    out: Annotated[Path, typer.Option(help="Folder for feed-DAY.csv and feed-DAY.json.")] = Path("feed"),
-    epsilon: Annotated[float, typer.Option(min=0.01, max=10, help="Privacy loss of one release.")] = 1.0,
+    out: Annotated[Path, typer.Option(help="Folder for rua-feed-DAY.csv and rua-feed-DAY.json.")] = Path("feed"),
+    epsilon: Annotated[float, typer.Option(min=0.01, max=4, help="Privacy loss of one cell.")] = 1.0,
     platform: Platforms = None,
 ) -> None:
     """Write one day's counts, platform by pattern, with noise. A released day never changes."""
     from rua_common.clock import SystemClock  # noqa: PLC0415
     from rua_sinks.feed import build  # noqa: PLC0415
+    from rua_sinks.feed_format import Universe  # noqa: PLC0415
     from rua_streams.detectors import DETECTORS  # noqa: PLC0415
 
     from rua_cli.services import clickhouse, platforms  # noqa: PLC0415
@@ -181,11 +182,20 @@ def feed_build(
     except ValueError as why:
         raise BadConfiguration(f"{day} is not a day", key="--day", allowed=["YYYY-MM-DD"]) from why
     sink = clickhouse()
-    universe = [(p, d.rule.id) for p in sorted(platforms(platform or [])) for d in DETECTORS]
-    for path in build(
-        sink.client, wanted, epsilon=epsilon, universe=universe, now_ms=SystemClock().now_ms(), out_dir=out
-    ):
-        typer.echo(path)
+    release = build(
+        sink.client,
+        wanted,
+        epsilon=epsilon,
+        universe=Universe(tuple(platforms(platform or [])), tuple(d.rule.id for d in DETECTORS)),
+        now_ms=SystemClock().now_ms(),
+        out_dir=out,
+        database=sink.database,
+    )
+    typer.echo(f"{release.json_file}\n{release.csv_file}")
+    if not release.is_new:
+        typer.echo(f"{day} was released before: these are the same bytes", err=True)
+    for cell in release.outside_universe:
+        typer.echo(f"not published, since no --platform or detector names it: {' / '.join(cell)}", err=True)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True}, add_help_option=False)
