@@ -32,11 +32,20 @@ class ClickHouseSink:
     """
 
     def __init__(
-        self, url: str, *, database: str = "rua", user: str | None = None, password_file: Path | None = None
+        self, url: str, *, database: str = "rua", user: str | None = None, password_file: str | Path | None = None
     ) -> None:
-        self._url, self._database, self._user, self._password_file = url, database, user, password_file
+        self.database = database
+        self._url, self._user, self._password_file = url, user, password_file
         self._lock = threading.Lock()
         self._connected: Client | None = None
+
+    @property
+    def client(self) -> Client:
+        """The one connection, made when it is first asked for. Errors as in `rua_sinks.client.connect`."""
+        with self._lock:
+            if self._connected is None:
+                self._connected = connect(self._url, user=self._user, password_file=self._password_file)
+            return self._connected
 
     def write(self, frame: pl.DataFrame, token: str) -> None:
         """Stores decoded events with their topic, partition and offset. The same token again adds nothing."""
@@ -70,13 +79,7 @@ class ClickHouseSink:
         settings = self._settings(token)
         with meaning():
             # one Arrow batch, so that the same rows are the same block whatever pieces they were put together from
-            self._client().insert_df_arrow(table, rows.rechunk(), database=self._database, settings=settings)
+            self.client.insert_df_arrow(table, rows.rechunk(), database=self.database, settings=settings)
 
     def _settings(self, token: str) -> dict[str, int | str]:
         return {**SETTINGS, "insert_deduplication_token": token}
-
-    def _client(self) -> Client:
-        with self._lock:
-            if self._connected is None:
-                self._connected = connect(self._url, user=self._user, password_file=self._password_file)
-            return self._connected

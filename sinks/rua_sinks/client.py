@@ -51,7 +51,7 @@ def connect(
     url: str,
     *,
     user: str | None = None,
-    password_file: Path | None = None,
+    password_file: str | Path | None = None,
     timeout_seconds: int = 60,
 ) -> Client:
     """A client that any number of threads may share: it has no session.
@@ -111,11 +111,11 @@ def _kind(why: Exception) -> str:
     return f"ClickHouse refuses a value: {name}"
 
 
-def _password(file: Path | None) -> str:
+def _password(file: str | Path | None) -> str:
     if file is None:
         return ""
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return Path(file).read_text(encoding="utf-8").strip()
     except OSError as why:
         raise BadConfiguration(
             f"cannot be read: {why.strerror}", file=str(file), key="clickhouse.password_file"
