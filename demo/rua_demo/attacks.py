@@ -16,6 +16,8 @@ DIFFICULTIES = ("crude", "moderate", "patient")
 GIGABYTE = 1_000_000_000
 DROP_NETWORKS = ("203.0.113.", "198.51.100.", "192.0.2.")  # set aside for documentation: nobody's
 NIGHT_HOURS = (1, 2, 3, 4)
+NOTIFIABLE = 500
+"""Every attack takes more records than this: from 500 people on, Singapore's law has a breach notified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def off_hours(stage: Stage) -> None:
     """Hundreds of rows or more, at an hour at which this person has never worked."""
     rng, who = stage.rng, stage.attack.who
     start = stage.day.midnight_ms + int((rng.choice(NIGHT_HOURS) + rng.uniform(0.1, 0.5)) * HOUR_MS)
-    total, parts = int(stage.by(6_000, 2_000, 500) * rng.uniform(1, 1.4)), stage.by(1, 3, 4)
+    total, parts = int(stage.by(12, 4, 1) * NOTIFIABLE * rng.uniform(1.1, 1.5)), stage.by(1, 3, 4)
     stage.copies(start, cut(total, parts, rng), 120_000, who.office if stage.attack.variant == 0 else who.vpn)
 
 
@@ -143,7 +145,7 @@ def privilege(stage: Stage) -> None:
     session = at.db.session(dba.login, dba.tool, dba.office, granted - 3_000, stage.attack.id)
     session.run(granted, grant(rng.choice(("pii_reader", "app_owner", "pg_read_all_data")), who.login), 0)
     session.close(granted + 20_000)
-    total, parts = int(stage.by(5_000, 1_500, 600) * rng.uniform(1, 1.5)), stage.by(1, 2, 4)
+    total, parts = int(stage.by(10, 3, 1) * NOTIFIABLE * rng.uniform(1.1, 1.6)), stage.by(1, 2, 4)
     stage.copies(export, cut(total, parts, rng), 300_000, who.office)
 
 
@@ -151,7 +153,7 @@ def new_destination(stage: Stage) -> None:
     """Somebody who exports regularly sends data to where this person has never sent any."""
     rng = stage.rng
     address = rng.choice(DROP_NETWORKS) + str(rng.randrange(2, 250))
-    total, parts = int(stage.by(4_000, 900, 400) * rng.uniform(1, 1.5)), stage.by(1, 1, 3)
+    total, parts = int(stage.by(8, 2, 1) * NOTIFIABLE * rng.uniform(1.1, 1.6)), stage.by(1, 1, 3)
     if stage.attack.variant == 1:
         address = stage.attack.who.office
     stage.copies(stage.working_time(), cut(total, parts, rng), 900_000, address, program=stage.attack.variant == 1)

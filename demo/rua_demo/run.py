@@ -124,6 +124,7 @@ class Demo:
 
     def _start(self, replay: Replay, platforms: list[str]) -> None:
         self.stack.prepare(platforms)
+        self._phase("topics and tables are made")
         self.stack.start_workers(platforms)
         key = write_key(self.folder / "key")
         for platform in platforms:
@@ -245,6 +246,7 @@ class Demo:
         paths = self._paths(platforms)
         agents = {p: self.stack.agent(p) for p in platforms}
         self.stack.stop(*self.stack.names)
+        self._phase("agents and workers are stopped")
         if self._tap is not None:
             self._tap.close()
         self.meter.memory_bytes()
@@ -257,6 +259,8 @@ class Demo:
         finally:
             client.close()
         self._phase("judged")
+        if self.options.keep is not None:
+            shutil.copytree(self.stack.logs, self.options.keep / "logs", dirs_exist_ok=True)
         self.view.close()
         for sentence in summary(facts, problems, agents, self.options.keep):
             self.view.note(sentence)

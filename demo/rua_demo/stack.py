@@ -168,6 +168,7 @@ class Stack:
 
     def stop_services(self) -> None:
         """Stops Kafka and ClickHouse; their data stays."""
+        self._admin = None  # it would go on looking for the broker
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda one: one.stop(), self._services))
         self._services = []

@@ -368,7 +368,7 @@ def _noise(at: Platform, day: Day) -> None:
         lambda t, a: at.web.request(t, a, "/admin/login", method="POST", status=401, size=90),
     ]
     for _ in range(at.times(30)):
-        address = f"100.{rng.randrange(64, 127)}.{rng.randrange(250)}.{rng.randrange(2, 250)}"
+        address = f"100.126.{rng.randrange(4)}.{rng.randrange(2, 12)}"  # some visitors who come again
         rng.choice(events)(day.midnight_ms + rng.randrange(DAY_MS), address)
     if rng.random() < 0.3:
         at_ms = day.midnight_ms + rng.randrange(DAY_MS)
