@@ -5,7 +5,8 @@ The administrator's client is confluent-kafka's; it is passed in, so that only w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -152,11 +153,15 @@ def apply(
         KafkaException: the cluster refused; its text says why.
     """
     wanted = load().named(platforms, partitions)
-    changes = list(_differences(admin, wanted))
-    _create(admin, {name: wanted[name] for name, _, fate in changes if fate == "create"}, replication)
+    missing = {name: words for name, words, fate in _differences(admin, wanted) if fate == "create"}
+    _create(admin, {name: wanted[name] for name in missing}, replication)
+    changes = list(_differences(admin, wanted))  # anew: somebody else may have created one of them meanwhile
     _alter(admin, {name: wanted[name] for name, _, fate in changes if fate == "alter"})
-    said = {"create": "created", "alter": "set", "report": "not changed"}
-    return [f"{name}: {said[fate]}: {words}" for name, words, fate in changes]
+    said = {"create": "not yet there", "alter": "set", "report": "not changed"}
+    return [
+        *(f"{name}: created: {words}" for name, words in missing.items()),
+        *(f"{name}: {said[fate]}: {words}" for name, words, fate in changes),
+    ]
 
 
 def _with_partitions(topic: Topic, partitions: int | None) -> Topic:
@@ -208,13 +213,29 @@ def _present(admin: AdminClient, names: Mapping[str, Topic]) -> dict[str, _Prese
 
 
 def _create(admin: AdminClient, topics: Mapping[str, Topic], replication: int) -> None:
-    from confluent_kafka import admin as kafka  # noqa: PLC0415 - as above
+    from confluent_kafka import (  # noqa: PLC0415 - as above
+        KafkaError,
+        KafkaException,
+        admin as kafka,
+    )
 
     if not topics:
         return
     new = [kafka.NewTopic(name, topic.partitions, replication, config=topic.config()) for name, topic in topics.items()]
     for done in admin.create_topics(new, request_timeout=TIMEOUT_SECONDS).values():
-        done.result(TIMEOUT_SECONDS)
+        try:
+            done.result(TIMEOUT_SECONDS)
+        except KafkaException as why:
+            if why.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    _wait_until_known(admin, topics)
+
+
+def _wait_until_known(admin: AdminClient, names: Iterable[str]) -> None:
+    """A broker may learn of a topic a moment after the controller made it; whoever starts next must find it."""
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while not set(names) <= set(admin.list_topics(timeout=TIMEOUT_SECONDS).topics) and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def _alter(admin: AdminClient, topics: Mapping[str, Topic]) -> None:
