@@ -139,7 +139,7 @@ class Daily:
         own_day = run["wall"] // DAY
         held = day[run.key] - own_day < size
         value = np.where(held, run[self.measure], 0)
-        by_day, order = run.split(own_day % size, size)
+        by_day, order = run.by_day(size)
         flat, total = ring.reshape(-1), np.empty(len(run), np.int64)
         sums = by_day.running(value[order], flat[by_day.rows])
         flat[by_day.rows] = sums[by_day.end - 1]
@@ -156,6 +156,38 @@ def norms(ring: Ints) -> tuple[Floats, Ints]:
     squares = np.cumsum(np.where(ranked > 0, (ranked - mean[:, None]) ** 2, 0.0), axis=1)[:, -1]
     median = np.where(active > 0, ranked[np.arange(len(ring)), ring.shape[1] - 1 - active // 2], 0)
     return np.stack((mean, np.sqrt(squares / np.maximum(active, 1))), 1), np.stack((active, median, ranked[:, -1]), 1)
+
+
+@dataclass(frozen=True)
+class Active:
+    """Closed days, of the last 30 local ones, with an event for which the fact `where` holds. Late ones count."""
+
+    by: ClassVar = "actor"
+    daily: ClassVar = True
+    where: str
+    on: str
+    days: int = 30
+
+    def columns(self) -> Mapping[str, Shape]:
+        """Current day; a bit per day, its own in bit 0; closed days whose bit is set."""
+        return {"day": ("<i4", ()), "bits": ("<u8", ()), "count": ("<i4", ())}
+
+    def facts(self) -> tuple[str, ...]:
+        """The fact."""
+        return (self.where,)
+
+    def advance(self, run: Run, state: Columns) -> Ints:
+        """First closes the days that have passed, then marks each event's own day."""
+        rows, bits = run.rows, state["bits"]
+        day, old = run.wall[run.first] // DAY, state["day"][rows]
+        if (turned := day > old).any():
+            row, steps = rows[turned], np.minimum(day - old, self.days)[turned].astype(np.uint64)
+            bits[row] = (bits[row] << steps) & np.uint64((1 << self.days) - 1)
+            state["day"][row], state["count"][row] = day[turned], np.bitwise_count(bits[row])
+        age = day[run.key] - run["wall"] // DAY
+        marks = run[self.where] & (age < self.days)
+        np.bitwise_or.at(bits, run.row[marks], np.uint64(1) << age[marks].astype(np.uint64))
+        return np.asarray(state["count"][run.row].astype(np.int64))
 
 
 @dataclass(frozen=True)

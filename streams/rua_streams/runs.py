@@ -27,6 +27,7 @@ class Run:
         self._facts, self.place, self.row, self.clock, self.wall = facts, place, row, clock, wall
         self._cache: dict[str, NDArray[Any]] = {}
         self._subs: dict[str, Run] = {}
+        self._days: dict[int, tuple[Run, Ints]] = {}
 
     def __len__(self) -> int:
         return len(self.place)
@@ -99,6 +100,12 @@ class Run:
         here = np.where(mask, np.arange(len(self)), -1)
         before = np.concatenate(([-1], np.maximum.accumulate(here)[:-1]))
         return np.where(before >= self.first[self.key], before, -1)
+
+    def by_day(self, size: int) -> tuple[Run, Ints]:
+        """Split by the local day on which each event occurred, modulo `size`."""
+        if size not in self._days:
+            self._days[size] = self.split(self["wall"] // DAY % size, size)
+        return self._days[size]
 
     def split(self, group: Ints, groups: int) -> tuple[Run, Ints]:
         """The same events with (row, group) as their key, whose row is `row * groups + group`; and where each stood."""

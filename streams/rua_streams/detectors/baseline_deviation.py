@@ -10,7 +10,7 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Daily
+from rua_streams.features import Active, Daily
 from rua_streams.judging import SEASON, ladder, reached
 from rua_streams.runs import HOUR
 
@@ -53,11 +53,11 @@ class BaselineDeviation:
     worse: float = 5.0
     volume: Daily = Daily("volume", on="egress")
     copies: Daily = Daily("unsized", on="egress")
-    activity: Daily = Daily("one", on="egress")
+    activity: Active = Active("egress", on="egress")
 
     def judge(self, view: View) -> Verdict:
         """Volume and number of exports of unknown size, each against the days before."""
-        days, copies, known = view.of(self.volume), view.of(self.copies), view.of(self.activity).active
+        days, copies, known = view.of(self.volume), view.of(self.copies), view.of(self.activity)
         factor = np.where(view["season"], self.season, self.twice_peak)
         by_deviation = days.mean + self.score * (days.spread + 1)
         by_peak = days.peak + self.score * (days.peak - days.median + 1)

@@ -10,7 +10,7 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Daily, Days, Sum
+from rua_streams.features import Active, Daily, Days, Sum
 from rua_streams.judging import SEASON, USUAL_PEAK, ladder, reached
 from rua_streams.runs import DAY, HOUR
 from rua_streams.state import Ints
@@ -21,8 +21,8 @@ class BulkExportVolume:
     """Flags a subject who takes more rows, bytes or data subjects within an hour than the limits and than its own days.
 
     Attributes:
-        rows: medium, high, critical; Panther's salesforce_bulk: 10,000, 50,000 and 100,000 records. The steps beyond only
-            revise the alert while the incident grows.
+        rows: medium, high, critical; Panther's salesforce_bulk: 10,000, 50,000 and 100,000 records. The steps beyond
+            only revise the alert while the incident grows.
         bytes: medium is Panther's aws_s3_large_download (52,428,800 B), high is foxsec's Pioneer (1,000,000,000 B).
         subjects: medium is what makes a platform notifiable under the Royal Decree of 2565 (5,000 users), high ten
             times that. Distinct counts do not add, so the sum is an upper bound of the people concerned.
@@ -56,11 +56,11 @@ class BulkExportVolume:
     day_rows: Daily = Daily("rows", on="egress")
     day_bytes: Daily = Daily("bytes", on="egress")
     day_subjects: Daily = Daily("subjects", on="egress")
-    activity: Daily = Daily("one", on="egress")
+    activity: Active = Active("egress", on="egress")
 
     def judge(self, view: View) -> Verdict:
         """The worst of the three measures."""
-        cold = view.of(self.activity).active < self.min_days
+        cold = view.of(self.activity) < self.min_days
         factor = np.where(view["season"], self.season, self.usual_peak)
 
         def steps(limits: tuple[int, ...], usual: Days) -> list[Ints]:

@@ -10,7 +10,7 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Daily, Firsts
+from rua_streams.features import Active, Daily, Firsts
 from rua_streams.judging import reached, span
 from rua_streams.runs import HOUR
 
@@ -46,13 +46,13 @@ class FirstSeenDestination:
     client_days: float = 2.0
     min_days: int = 5
     used: Firsts = Firsts("destination", "mass", on="sent")
-    usual: Daily = Daily("mass", on="sent")
-    activity: Daily = Daily("one", on="sent")
+    usual: Daily = Daily("mass", on="egress")
+    activity: Active = Active("sent", on="sent")
 
     def judge(self, view: View) -> Verdict:
         """High if the destination is known to be outside."""
         used, usual, client = view.of(self.used), view.of(self.usual), view["to_client"]
-        days = view.of(self.activity).active
+        days = view.of(self.activity)
         limit = np.maximum(self.min_rows, np.where(client, np.ceil(self.client_days * usual.median), 0))
         copied = ~client & (view["unsized"] > 0)
         odd = (used.age <= self.fresh) & (days >= self.min_days) & ((used.taken >= limit) | copied)

@@ -10,7 +10,7 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Daily, Since, Sum
+from rua_streams.features import Active, Daily, Since, Sum
 from rua_streams.judging import reached, span
 from rua_streams.runs import DAY, HOUR
 
@@ -44,21 +44,21 @@ class PrivilegeThenExport:
     min_days: int = 5
     routine: int = 3
     granted: Since = Since("grant", on="grant_or_egress")
-    grants: Daily = Daily("grants", on="grant_or_egress")
+    grants: Active = Active("grant", on="grant_or_egress")
     rows: Sum = Sum("mass", on="egress", span=HOUR)
     unsized: Sum = Sum("unsized", on="egress", span=HOUR)
     usual: Daily = Daily("mass", on="egress")
     copies: Daily = Daily("unsized", on="egress")
-    activity: Daily = Daily("one", on="egress")
+    activity: Active = Active("egress", on="egress")
 
     def judge(self, view: View) -> Verdict:
         """Critical is ten times the limit. A first export of unknown size counts like the limit."""
         since, usual, rows = view.of(self.granted), view.of(self.usual), view.of(self.rows)
-        known = view.of(self.activity).active >= self.min_days
+        known = view.of(self.activity) >= self.min_days
         limit = np.where(known, np.maximum(self.min_rows, usual.median), self.cold_rows)
         copied = known & (view.of(self.copies).peak == 0) & (view.of(self.unsized) > 0)
         level = np.where(rows >= 10 * limit, 2, (rows >= limit) | copied)
-        judged = (since <= self.within) & (view.of(self.grants).active < self.routine) & ~view["ticket"]
+        judged = (since <= self.within) & (view.of(self.grants) < self.routine) & ~view["ticket"]
         numbers = {
             "rows": Measured(rows, limit),
             "exports": Measured(view.of(self.unsized), 1),

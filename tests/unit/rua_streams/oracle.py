@@ -232,7 +232,11 @@ class Oracle:
     @staticmethod
     def habit(p: Past, past: list[Past]) -> tuple[int, int, int]:
         """Active days; those near this hour; and of these, those of the same kind of day."""
-        today, week = p.wall_clock // D, lambda day: (day + 3) // 7
+        today = p.wall_clock // D
+
+        def week(day: int) -> int:
+            return (day + 3) // 7
+
         booked = {
             (q.wall // D, q.wall % D // H)
             for q in past
@@ -284,7 +288,7 @@ class Oracle:
                 if last is None or q.clock - last > 30 * D:
                     began, taken = q.clock, 0
                 taken, last = taken + q.facts["mass"], q.clock
-        age, days, usual = p.clock - began, self.active(p, past, "sent"), self.daily(p, past, "mass", "sent")
+        age, days, usual = p.clock - began, self.active(p, past, "sent"), self.daily(p, past, "mass")
         client = p.facts["client"]
         limit = max(d.min_rows, math.ceil(d.client_days * usual.median) if client else 0)
         copies = 0 if client else p.facts["unsized"]

@@ -1,0 +1,154 @@
+"""Proves the tests of the detection engine: each planted fault must make them fail.
+
+    python -m benchmarks.mutants [WORD …]     only faults whose text holds one of the words
+
+About five minutes. Exits with 1 and names the faults that lived.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCE, TESTS = Path("streams/rua_streams"), Path("tests/unit/rua_streams")
+FILES = ("test_fence.py", "test_state.py", "test_engine.py", "detectors", "test_cuts.py")
+
+MUTANTS: tuple[tuple[str, str, str], ...] = (
+    # Sum
+    ("features.py", "value = np.where(own > now - size, run[self.measure], 0)", "value = run[self.measure]"),
+    ("features.py", "stays = leaves >= run.end[who]", "stays = leaves >= len(run)"),
+    ("features.py", "ring, now[run.end - 1]", "ring, now[run.first]"),
+    ("features.py", "who * SPAN + bucket + size)", "who * SPAN + bucket + size, side='right')"),
+    ("features.py", "np.searchsorted(run.key * SPAN + now,", "np.searchsorted(now,"),
+    ("features.py", "carried = head[key] - (head[key] - slot) % size", "carried = head[key] - slot"),
+    ("features.py", "np.add.at(before, key, amount[: len(key)])", "pass"),
+    # Daily
+    ("features.py", "% size < (today - old[turned])[:, None]", "% size <= (today - old[turned])[:, None]"),
+    ("features.py", "kept = np.where(gone, 0, ring[row])", "kept = ring[row]"),
+    ("features.py", "held = day[run.key] - own_day < size", "held = day[run.key] - own_day <= size"),
+    ("features.py", "flat[by_day.rows] = sums[by_day.end - 1]", "flat[by_day.rows] += sums[by_day.end - 1]"),
+    ("features.py", "Days(np.where(held, total, 0), active", "Days(total, active"),
+    ("features.py", "ring.shape[1] - 1 - active // 2", "ring.shape[1] - active // 2 - 2"),
+    ("features.py", "squares = np.cumsum(np.where(ranked > 0,", "squares = np.cumsum(np.where(ranked >= 0,"),
+    # Active
+    ("features.py", "np.minimum(day - old, self.days)[turned]", "np.minimum(day - old, 1)[turned]"),
+    ("features.py", "run[self.where] & (age < self.days)", "age < self.days"),
+    ("features.py", "& np.uint64((1 << self.days) - 1)", "& np.uint64((2 << self.days) - 1)"),
+    ("features.py", "np.uint64(1) << age[marks]", "np.uint64(1) << 0 * age[marks]"),
+    # Since, Firsts
+    ("features.py", 'state["seen"][run.row[mask]] = run.clock[mask]', 'state["seen"][run.rows] = run.clock[run.first]'),
+    ("features.py", "before[first] = seen[uses.rows]", "before[first] = 0"),
+    ("features.py", "uses.clock - before > self.forget", "uses.clock - before >= self.forget"),
+    ("features.py", "since = np.where(inside, uses.clock[start], began[uses.row])", "since = uses.clock[start]"),
+    ("features.py", "passed[first][uses.key] - taken[uses.row]", "passed[first][uses.key]"),
+    ("features.py", "base = np.where(inside, passed[start],", "base = np.where(inside, passed[first][uses.key],"),
+    # Hours
+    ("features.py", "live = own // DAY == run.wall // DAY", "live = own > 0"),
+    ("features.py", "weekday = (old + 3) % 7", "weekday = (old + 2) % 7"),
+    ("features.py", "steps = np.minimum((day + 3) // 7 - (old + 3) // 7, 16)", "steps = np.minimum((day - old) // 7, 16)"),
+    ("features.py", "HELD = (1 << (WEEKS + 1)) - 1", "HELD = (1 << WEEKS) - 1"),
+    ("features.py", 'state["day"][rows], state["today"][rows] = day, 0', 'state["day"][rows] = day'),
+    ("features.py", "np.array([-1, 0, 1])", "np.array([0, 0, 1])"),
+    ("features.py", "np.where(weekday < 5, working, weekend)", "np.where(weekday < 6, working, weekend)"),
+    ("features.py", "(bits > 0).astype(np.uint16)", "(bits > 1).astype(np.uint16)"),
+    # Episodes
+    ("engine.py", 'before[run.first] = columns["hit"][rows]', "before[run.first] = 0"),
+    ("engine.py", 'np.where(opens[run.first], 0, columns["level"][rows])', 'columns["level"][rows]'),
+    ("engine.py", "inside = opened >= run.first[run.key]", "inside = opened >= 0"),
+    ("engine.py", "detector.rule.quiet) | (before == 0)", "detector.rule.quiet)"),
+    ("engine.py", "run.clock - before > detector.rule.quiet", "run.clock - before >= detector.rule.quiet"),
+    ("engine.py", "held = np.where(begins, carried,", "held = np.where(begins, 0,"),
+    ("engine.py", "begins[run.first] = True", "pass"),
+    ("engine.py", 'columns["offset"][rows], columns["start"][rows] = offset[last], start[last]', "pass"),
+    ("engine.py", "top[last], opener[last]", "level[last], opener[last]"),
+    ("engine.py", "window_start=min(int(start[i]), at)", "window_start=int(start[i])"),
+    # Keys, clocks, subjects, rounds
+    ("engine.py", 'run.clock = run.highest(run.clock, stored["clock"][rows])', "run.clock = run.highest(run.clock, 0 * rows)"),
+    ("engine.py", 'run.wall = run.highest(run.wall, stored["wall"][rows])', "run.wall = run.highest(run.wall, 0 * rows)"),
+    ("engine.py", "(events.rounds if feature.daily else [events])", "[events]"),
+    ("engine.py", "np.array_equal(lane.row, runs[\"actor\"].row) and", 'not values["behind"].any() and'),
+    ("engine.py", "np.array_equal(lane.clock, runs[\"actor\"].clock)", "True"),
+    ("engine.py", "state.touch(rows)", "state.touch(rows[1:])"),
+    ("engine.py", "frame = frame.filter(USABLE)", "pass"),
+    ("engine.py", 'pl.when(pl.col("actor").str.len_bytes() > 0).then("actor")', 'pl.col("actor")'),
+    ("engine.py", 'pl.lit(f"\\0{kind}:") + pl.col(column)', "pl.col(column)"),
+    ("engine.py", "if not since[row]:", "if True:"),
+    ("engine.py", "sorted(found, key=lambda f: (f[0], f[1].rule.id))", "sorted(found, key=lambda f: f[1].rule.id)"),
+    ("runs.py", "np.where(before >= self.first[self.key], before, -1)", "before"),
+    ("runs.py", "turns[self.first] = False", "pass"),
+    ("runs.py", "raised[self.first] = np.maximum(raised[self.first], carried)", "raised[self.first] = carried"),
+    ("runs.py", 'order = np.argsort(code, kind="stable")', 'order = np.argsort(-code, kind="stable")[::-1]'),
+    # Facts
+    ("facts.py", 'pl.col("observed_at") + AHEAD_MS', 'pl.col("observed_at") + MAX_TIME_MS'),
+    ("facts.py", 'otherwise("observed_at")', 'otherwise("occurred_at")'),
+    ("facts.py", ".clip(0, LIMIT)", ""),
+    ("facts.py", "(day <= 3) | (left < 3)", "(day < 3) | (left < 3)"),
+    ("facts.py", "(left < 3)", "(left <= 3)"),
+    ("facts.py", "(ROWS >= MASS_ROWS)", "(ROWS > MASS_ROWS)"),
+    ("facts.py", "AT > BEHIND_S", "AT >= BEHIND_S + 300"),
+    ("facts.py", '& ~OUTCOME.is_in(["denied", "failed"])\nEXPORT', '\nEXPORT'),
+    # Fence, state
+    ("fence.py", "fresh[judged[order]] = position > held", "fresh[judged[order]] = position >= held"),
+    ("fence.py", "held[starts] = before", "held[starts] = -1"),
+    ("fence.py", "if new > old}", "}"),
+    ("fence.py", "np.maximum(lifted[starts], carried)", "lifted[starts]"),
+    ("state.py", "gone[self.rows[PARTITION]] = False", "pass"),
+    ("state.py", "self.touched = moved(self.touched)", "self.touched = np.zeros(capacity, np.bool_)"),
+    ("state.py", "self.touched[rows] = False", "pass"),
+    ("state.py", "if column in mine:", "if True:"),
+    # Detectors
+    ("detectors/bulk_export_volume.py", "cold & view[\"machine\"] &", "cold &"),
+    ("detectors/bulk_export_volume.py", 'np.where(view["season"], self.season, self.usual_peak)', "self.usual_peak"),
+    ("detectors/baseline_deviation.py", "np.where(known >= self.min_days,", "np.where(known > self.min_days,"),
+    ("detectors/baseline_deviation.py", "factor * days.peak,", ""),
+    ("detectors/off_hours.py", "& ~view[\"ticket\"]", ""),
+    ("detectors/off_hours.py", "np.where(rare, np.ceil(self.part * usual.median), usual.peak + 1)", "self.part * usual.median"),
+    ("detectors/privilege_then_export.py", "since <= self.within", "since < self.within"),
+    ("detectors/first_seen_destination.py", "used.age <= self.fresh", "used.age >= 0"),
+    ("detectors/first_seen_destination.py", "copied = ~client &", "copied ="),
+)  # fmt: skip
+
+
+def killed(name: str, old: str, new: str) -> bool:
+    """Whether the tests notice the fault.
+
+    Raises:
+        ValueError: the text to replace does not occur exactly once.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        shutil.copytree(ROOT / SOURCE, copy / "rua_streams")
+        shutil.copytree(ROOT / TESTS, copy / TESTS)
+        target = copy / "rua_streams" / name
+        text = target.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            raise ValueError(f"{name}: {old!r} occurs {text.count(old)} times")
+        target.write_text(text.replace(old, new), encoding="utf-8")
+        run = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
+        environment = {**os.environ, "RUA_MUTANT": "1", "PYTHONPATH": folder}
+        tests = [str(TESTS / file) for file in FILES]
+        return (
+            subprocess.run([*run, *tests], cwd=folder, capture_output=True, env=environment, check=False).returncode
+            == 1
+        )
+
+
+def main(words: list[str]) -> int:
+    """Plants each fault in turn."""
+    chosen = [m for m in MUTANTS if not words or any(word in " ".join(m) for word in words)]
+    lived = []
+    for mutant in chosen:
+        if not killed(*mutant):
+            lived.append(mutant)
+            print("lives:", *mutant, sep="\n  ", flush=True)
+    print(f"{len(chosen) - len(lived)} of {len(chosen)} planted faults found")
+    return 1 if lived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
