@@ -21,7 +21,7 @@ from rua_streams.runs import DAY
 from rua_streams.state import State
 from rua_streams.testing import SCHEMA, event, frame
 
-START_MS = 1_790_040_000_000
+START_MS, KIND = 1_790_040_000_000, SCHEMA["kind"]
 
 
 def frames(actors: int, size: int, count: int, *, start_ms: int = START_MS, seed: int = 1) -> Iterator[pl.DataFrame]:
@@ -39,7 +39,7 @@ def frames(actors: int, size: int, count: int, *, start_ms: int = START_MS, seed
             event_id=pl.Series([f"{n:032x}" for n in range(number * size, (number + 1) * size)]),
             actor=names.gather(who),
             action=action.cast(SCHEMA["action"]),
-            kind=pl.when(action == "alter").then(pl.lit("privilege_change")).otherwise(pl.lit("data_access")).cast(SCHEMA["kind"]),
+            kind=pl.when(action == "alter").then(pl.lit("privilege_change")).otherwise(pl.lit("bulk_query")).cast(KIND),
             rows=pl.Series(rng.integers(0, 50, size)),
             bytes=pl.Series(rng.integers(0, 50_000, size)),
             subjects=pl.Series(rng.integers(0, 20, size)),
@@ -92,9 +92,8 @@ def main() -> None:
         state.take_dirty()
         packed = [len(row) for row in list(state.dump().values())[:5_000]]
         dense = sum(c.nbytes for owned in state.columns.values() for c in owned.values()) / state.capacity
-        print(
-            f"        midnight: {10_000 / midnight:,.0f} events/s; a row: {np.mean(packed):.0f} B packed, {dense:.0f} B dense"
-        )
+        print(f"        midnight: {10_000 / midnight:,.0f} events/s", end="; ")
+        print(f"a row: {np.mean(packed):.0f} B packed, {dense:.0f} B dense", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a fault and what it replaces stand beside each other
 """Proves the tests of the detection engine: each planted fault must make them fail.
 
     python -m benchmarks.mutants [WORD …]     only faults whose text holds one of the words
