@@ -70,7 +70,7 @@ def test_goes_on_where_it_stopped_after_a_drain(rig: Rig) -> None:
 def test_three_kills_lose_nothing_and_repeat_nothing(rig: Rig) -> None:
     """SIGKILL of both workers, three times, each time with records in hand, while input keeps flowing."""
     chance = random.Random(4)
-    workers = [rig.start("detect"), rig.start("store")]
+    workers = [rig.start(role, RUA_WORKER_CHECKPOINT_SECONDS="3") for role in ("detect", "store")]
     with Feed(rig, 4, 1_500):
         for worker in workers:
             worker.wait_ready()
