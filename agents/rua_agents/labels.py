@@ -7,6 +7,9 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 MAX_CHARACTERS = 256
+MAX_STEM_CHARACTERS = 64
+TOKEN_CHARACTERS = 12
+WORD_CHARACTERS = 24
 _PRODUCT = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,39}", re.ASCII)
 _LONG_NUMBER = re.compile(r"\d{5,}")
 _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))
@@ -16,7 +19,7 @@ _PERSONAL_NUMBER = re.compile(r"\+\d{8,}|(?:0|66)[1-9]\d{7,8}|\d{13}", re.ASCII)
 _SEPARATORS = re.compile(r"[ ._:()-]")
 _VERSION = re.compile(r"v\d{1,2}", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
-_TOKEN = re.compile(r"(?=[^/]*\d)[A-Za-z0-9_~+=-]{16,}", re.ASCII)
+_PIECES = re.compile(r"[-_.+~]")
 _DIGITS = re.compile(r"\d+(?:[ ._:-]*\d+)+|\d{2,}")
 _EXTENSION = re.compile(r"(.*?)((?:\.[A-Za-z][A-Za-z0-9]{0,7}){1,2})", re.ASCII)
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
@@ -57,7 +60,13 @@ def segment_shape(segment: str) -> str:
         return "{uuid}"
     found = _EXTENSION.fullmatch(segment)
     stem, extension = (found[1], found[2]) if found else (segment, "")
-    if _TOKEN.fullmatch(stem) or len(stem) > 64 or "=" in stem:
+    if len(stem) > MAX_STEM_CHARACTERS or "=" in stem or any(_is_token(piece) for piece in _PIECES.split(stem)):
         return "{token}" + extension
     stem = _DIGITS.sub("{n}", _UNPRINTABLE.sub("{text}", stem))
     return ("{n}" if stem.isdigit() else stem) + extension
+
+
+def _is_token(piece: str) -> bool:
+    """Letters and digits mixed at length, or longer than words are."""
+    mixed = len(piece) >= TOKEN_CHARACTERS and not piece.isalpha() and not piece.isdigit()
+    return (mixed or len(piece) > WORD_CHARACTERS) and piece.isascii()

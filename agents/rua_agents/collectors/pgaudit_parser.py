@@ -166,7 +166,7 @@ class PgauditParser:
             return NOTHING
         if text == PREVIOUSLY_LOGGED:
             return statement.text_facts
-        if audit.command in WITH_FACTS or audit.klass == "ROLE":
+        if audit.command in WITH_FACTS or audit.klass == "ROLE" or text[:4].upper() == "COPY":
             facts = self._texts.facts(text)
         else:
             facts = Facts(fingerprint=self._texts.fingerprint(text))

@@ -1,0 +1,260 @@
+"""pgaudit's records to events: the rules that real logs taught."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+from rua_agents.collectors import Draft
+from rua_agents.collectors.pgaudit import BadAudit, read_audit
+from rua_agents.pseudonyms import KeyRing
+
+from tests.agent_rig import KEY, PG_SAMPLE, START_MS, audit, parse, pg_line
+
+NAMES = KeyRing(KEY, "lazada").at(0)
+T = START_MS
+
+
+def events(*lines: bytes) -> list[Draft]:
+    """The events of these lines; every record must be accounted for."""
+    made, tally = parse("pgaudit-jsonlog", b"".join(lines))
+    assert tally.open == 0
+    assert tally.failed.total() == 0
+    return made
+
+
+def label(event: Draft, key: str) -> str | None:
+    """A label's value."""
+    return next((one.value for one in event.labels if one.key == key), None)
+
+
+def test_every_record_of_the_sample_is_accounted_for() -> None:
+    """PostgreSQL 15 with pgaudit 1.7: 9 and 10 fields, several lines in a statement, quoted and non-ASCII names."""
+    made, tally = parse("pgaudit-jsonlog", PG_SAMPLE.read_bytes())
+    assert tally.records == 145 == len(made) + tally.merged + tally.ignored.total() + tally.failed.total()
+    assert (len(made), tally.events, tally.merged, tally.failed.total()) == (47, 47, 25, 0)
+    assert tally.ignored == {"not_audit": 56, "session_control": 13, "prepared": 2, "code_block": 1, "routine": 1}
+    datasets = {event.dataset for event in made}
+    assert {'shop.public."we ird,""tbl"', 'shop.public."đơn_hàng"', "shop.public.customers"} <= datasets
+
+
+def test_exports_of_the_sample_are_never_zero_rows() -> None:
+    """COPY and FETCH report 0 where they do not know; COPY (query) is known from its query."""
+    made, _ = parse("pgaudit-jsonlog", PG_SAMPLE.read_bytes())
+    exports = [event for event in made if event.action == "export"]
+    assert Counter(event.rows for event in exports) == {None: 9, 1234: 1, 5000: 1}
+    assert all((event.rows is None) == (event.rows_quality == "unknown") for event in exports)
+    assert [event.tool for event in exports].count("pg_dump") == 1
+    where = Counter((event.destination or "").partition(":")[0] for event in exports)
+    assert where == {"client": 9, "file": 1, "program": 1}
+
+
+def test_a_join_is_one_event_with_the_largest_row_count() -> None:
+    """Each table repeats the statement's rows, OBJECT doubles SESSION: never a sum."""
+    one = "SELECT * FROM customers JOIN orders USING (id)"
+    (event,) = events(
+        audit(T, 1, one, rows=700, kind="OBJECT"),
+        audit(T, 1, one, rows=700, table="public.orders"),
+        audit(T, 1, one, rows=701),
+    )
+    assert (event.rows, event.rows_quality, event.dataset) == (701, "exact", "shop.public.customers")
+
+
+def test_copy_of_a_query_is_one_export_with_the_rows_of_the_query() -> None:
+    """Standing at the position of its last record, with that record's id."""
+    copy = "COPY (SELECT * FROM customers) TO STDOUT"
+    first = audit(T, 6, copy, rows=1234)
+    lines = (first, audit(T, 6, copy, sub=2, command="COPY", table="", rows=0))
+    (event,) = events(*lines)
+    assert (event.kind, event.action, event.rows, event.rows_quality) == ("data_export", "export", 1234, "exact")
+    assert event.dataset == "shop.public.customers"
+    assert event.destination == "client:10.1.2.0/24"
+    assert event.source_position == len(first) * 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "klass"), [("COPY t TO STDOUT", "COPY", "READ"), ("FETCH 500 FROM c", "FETCH", "MISC")]
+)
+def test_plain_copy_and_fetch_export_an_unknown_number_of_rows(text: str, command: str, klass: str) -> None:
+    """0 means that pgaudit does not know."""
+    (event,) = events(audit(T, 1, text, command=command, klass=klass, table="", rows=0))
+    assert (event.action, event.rows, event.rows_quality) == ("export", None, "unknown")
+
+
+def test_a_select_that_found_nothing_has_zero_rows() -> None:
+    """There 0 is exact."""
+    (event,) = events(audit(T, 1, "SELECT 1 FROM t", rows=0))
+    assert (event.kind, event.rows, event.rows_quality, event.outcome) == ("data_access", 0, "exact", "ok")
+
+
+def test_nine_fields_mean_unknown_rows() -> None:
+    """Without pgaudit.log_rows; it is not even known whether the statement ended well."""
+    (event,) = events(audit(T, 1, "SELECT 1 FROM t", rows=None))
+    assert (event.rows, event.rows_quality, event.outcome) == (None, "unknown", "unknown")
+
+
+def test_set_role_keeps_the_login_as_actor_and_names_the_role() -> None:
+    """Until the session resets it, or ends."""
+    ana, boss = NAMES.pseudonym("actor", "ana"), NAMES.pseudonym("actor", "boss")
+    set_role = audit(T, 1, "SET ROLE boss", klass="MISC", command="SET", table="")
+    made = events(
+        set_role,
+        audit(T, 2, "SELECT 1 FROM t"),
+        audit(T, 3, "RESET ROLE", klass="MISC", command="RESET", table=""),
+        audit(T, 4, "SELECT 1 FROM t"),
+    )
+    assert [(event.actor, label(event, "role"), event.privilege) for event in made] == [
+        (ana, boss, "elevated"),
+        (ana, None, "unknown"),
+    ]
+
+
+def test_set_role_to_a_superuser_is_a_change_of_privilege() -> None:
+    """An ordinary role is not: applications set one for each request."""
+    (event,) = events(audit(T, 1, "SET ROLE postgres", klass="MISC", command="SET", table=""))
+    assert (event.kind, event.action, event.privilege) == ("privilege_change", "alter", "superuser")
+
+
+def test_a_grant_is_about_the_grantee() -> None:
+    """Who did it is a label."""
+    (event,) = events(audit(T, 1, "GRANT analyst TO bob", klass="ROLE", command="GRANT ROLE", table=""))
+    assert event.actor == NAMES.pseudonym("actor", "bob")
+    assert label(event, "by") == NAMES.pseudonym("actor", "ana")
+    assert (event.kind, event.privilege, event.rows) == ("privilege_change", "elevated", None)
+
+
+def test_a_grant_to_two_people_is_two_events_and_the_account_says_so() -> None:
+    """Each can be followed by an export."""
+    made, tally = parse("pgaudit-jsonlog", audit(T, 1, "GRANT a TO bob, eve", klass="ROLE", command="GRANT ROLE"))
+    assert [event.source_position for event in made] == [0, 1]
+    assert len({event.event_id for event in made}) == 2
+    assert (tally.records, tally.events, tally.split, tally.open) == (1, 2, 1, 0)
+    assert tally.line().startswith("records 1 = events 2 - split 1 +")
+
+
+def test_taking_rights_away_is_administration() -> None:
+    """Nobody becomes able to export by a REVOKE."""
+    (event,) = events(audit(T, 1, "REVOKE a FROM bob", klass="ROLE", command="REVOKE ROLE", table=""))
+    assert event.kind == "administration"
+
+
+def test_a_statement_ends_when_the_session_goes_on() -> None:
+    """And only then; another session's records do not end it."""
+    made = events(
+        audit(T, 1, "SELECT 1 FROM t", rows=5),
+        audit(T, 9, "SELECT 2 FROM u", rows=7, session_id="s2"),
+        audit(T, 1, "SELECT 1 FROM t", rows=6),
+        audit(T, 2, "SELECT 3 FROM t", rows=8),
+    )
+    assert [event.rows for event in made] == [7, 6, 8]
+
+
+def test_a_statement_ends_when_any_record_is_a_second_younger() -> None:
+    """Told by the records' own times: reading again merges the same way."""
+    last = audit(T + 1_001, 1, "SELECT 1 FROM t", rows=6)
+    made = events(audit(T, 1, "SELECT 1 FROM t", rows=5), pg_line(T + 1_001, "checkpoint", session_id="x"), last)
+    assert [event.rows for event in made] == [5, 6]
+    last = audit(T + 1_000, 1, "SELECT 1 FROM t", rows=6)
+    made = events(audit(T, 1, "SELECT 1 FROM t", rows=5), pg_line(T + 1_000, "checkpoint", session_id="x"), last)
+    assert [event.rows for event in made] == [6]
+
+
+def test_events_come_in_the_order_of_their_positions() -> None:
+    """A complete event waits for an open statement that began before it."""
+    made = events(
+        audit(T, 1, "SELECT 1 FROM t", rows=1),
+        *[audit(T, n, "SELECT 2 FROM u", rows=n, session_id="s2") for n in range(2, 9)],
+        audit(T, 1, "SELECT 1 FROM t", rows=9),
+    )
+    positions = [event.source_position for event in made]
+    assert positions == sorted(positions)
+    assert [event.rows for event in made] == [2, 3, 4, 5, 6, 7, 8, 9]
+
+
+def test_previously_logged_means_the_text_before() -> None:
+    """pgaudit.log_statement_once leaves it out of later records."""
+    copy = "COPY (SELECT * FROM customers) TO '/x'"
+    (event,) = events(
+        audit(T, 1, copy, rows=50), audit(T, 1, "<previously logged>", sub=2, command="COPY", table="", rows=0)
+    )
+    assert event.rows == 50
+    assert event.destination == "file:" + NAMES.pseudonym("file", "/x")
+
+
+def test_not_logged_means_no_fingerprint() -> None:
+    """The direction of a COPY then follows from its class."""
+    out, into = events(
+        audit(T, 1, "<not logged>", command="COPY"), audit(T, 2, "<not logged>", command="COPY", klass="WRITE")
+    )
+    assert (out.action, out.statement_fingerprint, out.rows) == ("export", None, None)
+    assert (into.action, into.kind) == ("alter", "data_change")
+
+
+def test_a_function_cannot_forge_an_audit_record() -> None:
+    """RAISE LOG writes what it likes, but with a context."""
+    made, tally = parse(
+        "pgaudit-jsonlog", pg_line(T, "AUDIT: SESSION,1,1,READ,SELECT,,,x,<none>,9", context="PL/pgSQL")
+    )
+    assert made == []
+    assert tally.failed == {"not_from_pgaudit": 1}
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"{not json\n", "not_json"),
+        (b"[1]\n", "not_json"),
+        (b'{"timestamp":5,"message":"AUDIT: "}\n', "unexpected_type"),
+        (b'{"message":"AUDIT: SESSION"}\n', "no_time"),
+        (pg_line(T, "AUDIT: SESSION,1,1,READ"), "bad_audit"),
+        (pg_line(T, "AUDIT: SESSION,one,1,READ,SELECT,,,x,<none>"), "bad_audit"),
+        (pg_line(T, 'AUDIT: SESSION,1,1,READ,SELECT,,,"open,<none>'), "bad_audit"),
+    ],
+)
+def test_what_cannot_be_parsed_is_counted_by_reason_and_blocks_nothing(line: bytes, reason: str) -> None:
+    """The records around it are events."""
+    made, tally = parse("pgaudit-jsonlog", audit(T, 1, "SELECT 1") + line + audit(T, 2, "SELECT 1"))
+    assert len(made) == 2
+    assert (tally.failed, tally.open) == ({reason: 1}, 0)
+
+
+def test_a_record_above_the_limit_is_an_event_marked_truncated() -> None:
+    """Who, when and what are read; rows stand behind the cut and are unknown."""
+    data = audit(T, 1, "SELECT " + "x" * 5_000, rows=77) + audit(T, 2, "SELECT 1", rows=1)
+    (cut, whole), tally = parse("pgaudit-jsonlog", data, limit_bytes=600)
+    assert (cut.truncated, cut.rows, cut.actor) == (True, None, NAMES.pseudonym("actor", "ana"))
+    assert (whole.truncated, whole.rows, tally.open) == (False, 1, 0)
+
+
+def test_a_loop_in_a_function_does_not_fill_the_memory() -> None:
+    """Thousands of substatements of one statement leave as they come, in order."""
+    made = events(
+        *[audit(T, 1, "INSERT INTO t VALUES (1)", sub=n, klass="WRITE", command="INSERT") for n in range(500)]
+    )
+    assert len(made) == 500
+    assert [event.source_position for event in made] == sorted(event.source_position for event in made)
+
+
+def test_surrogates_and_nul_bytes_cost_a_replacement_never_the_record() -> None:
+    """They are counted."""
+    line = audit(T, 1, "SELECT 1 FROM t", user="an\\").replace(b'"an\\\\"', b'"an\\ud800\\u0000"')
+    made, tally = parse("pgaudit-jsonlog", line)
+    assert len(made) == 1
+    assert tally.replaced == 2
+
+
+def test_audit_fields_are_csv() -> None:
+    """Never cut at commas."""
+    found = read_audit('AUDIT: SESSION,3,1,READ,SELECT,TABLE,"public.""we ird,""""tbl""","SELECT\n"",""",<none>,0')
+    assert (found.table, found.text, found.rows) == ('public."we ird,""tbl"', 'SELECT\n","', 0)
+    with pytest.raises(BadAudit):
+        read_audit("AUDIT: SESSION,3,1,READ,SELECT,TABLE,a,b,<none>,0,extra")
+
+
+def test_nothing_personal_of_the_sample_leaves() -> None:
+    """No password, e-mail address, literal, parameter or name of a person."""
+    made, _ = parse("pgaudit-jsonlog", PG_SAMPLE.read_bytes())
+    text = json.dumps([str(event) for event in made], ensure_ascii=False)
+    for secret in ("hunter2", "example.com", "Singapore", "Nguy", "O'Reilly", "Johor", "analyst", "breakglass", "/srv"):
+        assert secret not in text, secret

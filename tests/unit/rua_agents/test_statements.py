@@ -1,0 +1,133 @@
+"""SQL texts to facts, without their literals."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given, settings, strategies as st
+from rua_agents.pseudonyms import Pseudonymiser
+from rua_agents.statements import Facts, Statements, shape_of, tokenise
+
+NAMES = Pseudonymiser(b"k" * 32, "lazada")
+
+
+def facts(text: str) -> Facts:
+    """The facts of one statement."""
+    return Statements(NAMES).facts(text)
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "SELECT",
+            "*",
+            "FROM t1",
+            "WHERE",
+            "a",
+            "=",
+            "<",
+            "'x'",
+            "'it''s'",
+            "''",
+            "12",
+            "1.5",
+            "1e5",
+            "-3",
+            "$1",
+            "(",
+        ),
+        *(")", ",", "IN (1, 2,3)", "IN ('a','b')", "VALUES (1,'a'), (2,'b')", '"Quoted 12"', "E'a\\'b'", "$$x 1$$"),
+        *("--c", "/*1*/", "B'101'", "x'1F'", "N'n'", "U&'d'", "t.c1", "a1", "\n", "'บาท 12'", "0x1F", "1_000"),
+    ]
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(WORDS, min_size=1, max_size=10).map(" ".join))
+@example("SELECT 'a")
+@example("SELECT 'a' 'b'")
+def test_the_cached_way_gives_the_same_fingerprint_as_the_grammar(text: str) -> None:
+    """Replacing simple literals before the cache changes nothing but speed."""
+    tokens = tokenise(text)
+    expected = NAMES.pseudonym("statement", shape_of(tokens)) if tokens else None
+    assert Statements(NAMES).fingerprint(text) == expected
+
+
+@settings(max_examples=60)
+@given(st.integers(10_000, 10**9), st.from_regex(r"[a-z]{6,12}@[a-z]{3,8}\.(com|th)", fullmatch=True))
+def test_literals_do_not_change_a_fingerprint(number: int, email: str) -> None:
+    """Two people's queries of one shape are one statement."""
+    one = f"SELECT id FROM t WHERE email = '{email}' AND id > {number} AND c IN (1,{number})"  # noqa: S608 - never run
+    shape = shape_of(tokenise(one))
+    assert email not in shape
+    assert str(number) not in shape
+    other = "SELECT id FROM t WHERE email = 'x' AND id > 1 AND c IN (1,2,3,4)"
+    assert Statements(NAMES).fingerprint(one) == Statements(NAMES).fingerprint(other)
+
+
+def test_another_statement_has_another_fingerprint() -> None:
+    """Or it would tell nothing."""
+    texts = ["SELECT a FROM t", "SELECT b FROM t", "SELECT a FROM u", "DELETE FROM t"]
+    assert len({Statements(NAMES).fingerprint(text) for text in texts}) == len(texts)
+
+
+@pytest.mark.parametrize("text", ["SELECT 'open", "SELECT $$open", "/* open", "\0"])
+def test_a_text_that_breaks_the_grammar_is_dropped(text: str) -> None:
+    """No fingerprint is better than one with a literal in it."""
+    made = Statements(NAMES).fingerprint(text)
+    assert made is None or text == "\0"
+
+
+def test_copy_tells_direction_table_and_destination() -> None:
+    """File and program names become pseudonyms."""
+    out = facts('COPY public."we ird" (id, "x y") TO STDOUT;')
+    assert (out.outward, out.table, out.destination) == (True, 'public."we ird"', None)
+    file = facts("COPY customers TO '/srv/a.csv' CSV;")
+    assert file.destination == "file:" + NAMES.pseudonym("file", "/srv/a.csv")
+    program = facts("COPY (SELECT * FROM ONLY shop.c WHERE x = ')') TO PROGRAM 'gzip > /x'")
+    assert (program.table, program.destination) == ("shop.c", "program:" + NAMES.pseudonym("program", "gzip > /x"))
+    assert facts("COPY t FROM STDIN").outward is False
+
+
+def test_grants_name_who_gets_them() -> None:
+    """As pseudonyms, the same as actors have."""
+    ana, bob = NAMES.pseudonym("actor", "ana"), NAMES.pseudonym("actor", "b o b")
+    assert facts('GRANT analyst TO ana, "b o b" WITH ADMIN OPTION').names == (ana, bob)
+    assert facts("GRANT SELECT ON ALL TABLES IN SCHEMA public TO ana").strong
+    assert not facts("GRANT SELECT ON t TO ana").strong
+    assert facts("ALTER ROLE ana SUPERUSER").strong
+    assert facts("CREATE USER ana").raises
+    assert not facts("REVOKE analyst FROM ana").raises
+    assert not facts("DROP ROLE IF EXISTS ana").raises
+    assert facts("DROP ROLE IF EXISTS ana").names == (ana,)
+    assert facts("ALTER ROLE ana PASSWORD <REDACTED>").names == (ana,)
+
+
+def test_roles_are_set_and_reset() -> None:
+    """In every spelling."""
+    ana = NAMES.pseudonym("actor", "ana")
+    for text in (
+        "SET ROLE ana",
+        "SET ROLE 'ana'",
+        "SET LOCAL ROLE ana;",
+        "SET role TO ana",
+        "set session authorization ana",
+    ):
+        assert facts(text).role == ana, text
+    for text in (
+        "RESET ROLE",
+        "SET ROLE NONE",
+        "RESET SESSION AUTHORIZATION;",
+        "RESET ALL",
+        "SET SESSION AUTHORIZATION DEFAULT",
+    ):
+        assert facts(text).role == "", text
+    assert facts("SET statement_timeout='50ms'").role is None
+    assert facts("SET ROLE postgres").strong
+
+
+def test_cursors_are_told_apart() -> None:
+    """FETCH finds the table that DECLARE named."""
+    declared, fetched = facts('DECLARE "srv" CURSOR FOR SELECT * FROM customers'), facts('FETCH FORWARD 9 FROM "srv"')
+    assert declared.cursor == fetched.cursor
+    assert declared.table == "customers"
+    assert facts("FETCH 5 FROM other").cursor != fetched.cursor
