@@ -17,7 +17,7 @@ from hypothesis import given, settings, strategies as st
 from numpy.typing import NDArray
 from polars.exceptions import PanicException
 from rua_common.errors import PoisonEvent
-from rua_schemas import columns
+from rua_schemas import plan
 from rua_schemas.codec import REASONS, SINGLE_OBJECT_PREFIX_BYTES, Encoder, LocalWriters, decode, encode, read_exactly
 from rua_schemas.columns import ColumnCodec
 from rua_schemas.events import Alert, DeadLetter, Heartbeat, Label, Record, TelemetryEvent
@@ -190,7 +190,7 @@ def test_without_the_boundary_check_a_neighbour_could_be_forged(monkeypatch: pyt
     """The property above, and each example, fails for a decoder that trusts its input."""
     good = encode(event())
     assert all(trusted(mutated(seed, TelemetryEvent)) for seed in range(60))
-    monkeypatch.setattr(columns, "doubtful", never_in_doubt)
+    monkeypatch.setattr(plan, "doubtful", never_in_doubt)
     assert not all(trusted(mutated(seed, TelemetryEvent)) for seed in range(60))
     believed = [name for name, bad in NOT_CANONICAL.items() if not trusted([good, bad, good])]
     assert len(believed) >= 5
@@ -202,7 +202,7 @@ def test_bytes_lent_to_a_neighbour_forge_no_event_of_his(monkeypatch: pytest.Mon
     attack = [encode(event()) + forged, victim[:PREFIX]]
     assert ColumnCodec().decode(attack).places.tolist() == []
     assert trusted(attack)
-    monkeypatch.setattr(columns, "doubtful", never_in_doubt)
+    monkeypatch.setattr(plan, "doubtful", never_in_doubt)
     assert ColumnCodec().decode(attack).frame["actor"].to_list() == [None, "victim"]
 
 
@@ -222,7 +222,7 @@ def test_long_arrays_and_texts_are_no_reason_for_doubt() -> None:
 
 def test_ordinary_events_are_beyond_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow way is for the exceptions: nobody is read one by one here."""
-    monkeypatch.setattr(columns, "read_exactly", None)
+    monkeypatch.setattr(plan, "read_exactly", None)
     label = (Label(key="k", value="v"),)
     events = [event(agent_seq=n, rows=n * 1_000, dataset="ลูกค้า" * n, labels=label) for n in range(99)]
     assert ColumnCodec().decode([encode(one) for one in events]).frame["agent_seq"].to_list() == list(range(99))
@@ -236,13 +236,13 @@ def test_one_bad_text_among_thousands_is_found(monkeypatch: pytest.MonkeyPatch) 
         looked_at.append(body)
         return read_exactly(body, schema)
 
-    monkeypatch.setattr(columns, "read_exactly", counted)
+    monkeypatch.setattr(plan, "read_exactly", counted)
     payloads = [encode(event(agent_seq=n, host="abc")) for n in range(3_000)]
     payloads[1_234] = payloads[1_234].replace(b"abc", b"a\xffc")
     decoded = ColumnCodec().decode(payloads)
     assert [(one.index, one.reason) for one in decoded.rejected] == [(1_234, "undecodable")]
     assert decoded.frame["agent_seq"].to_list() == [n for n in range(3_000) if n != 1_234]
-    assert len(looked_at) <= 2 * columns.FEW
+    assert len(looked_at) <= 2 * plan.FEW
 
 
 class Native:
@@ -279,6 +279,33 @@ def test_a_wish_to_stop_is_not_taken_for_a_panic(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pl, "read_avro", Native(b"db", error))
     with pytest.raises(type(error)):
         ColumnCodec().decode([encode(event(host="db"))])
+
+
+POISON = {  # what other consumers of Kafka are known to have choked on; the id of the schema in use where one is needed
+    "empty": b"",
+    "one byte": b"\0",
+    "magic only": b"\0\0\0\0\x07",
+    "unknown schema id": b"\0\x7f\xff\xff\xff\x02x\0\x02\x02",
+    "unknown fingerprint": b"\xc3\x01\xde\xad\xbe\xef\xde\xad\xbe\xef\x02x\0\x02\x02",
+    "cut in a string": b"\0\0\0\0\x07\x0cgo",
+    "trailing bytes": b"\0\0\0\0\x07\x0cgood-1\x04\x02\n\0\0",
+    "JSON instead": b'{"event_id":"x"}',
+    "symbol out of range": b"\0\0\0\0\x07\x02x\xc6\x01\0",
+    "huge length": b"\0\0\0\0\x07\x80\x80\x80\x80\x80@abc",
+}
+
+
+def test_ten_poison_records_and_a_tombstone_between_good_events() -> None:
+    """All good events come out once, ten messages are rejected, the tombstone is skipped, and nothing else is told."""
+    encoder = Encoder(TelemetryEvent, ID)
+    payloads: Payloads = [encoder.encode(event(agent_seq=0))]
+    for bad in (*POISON.values(), None):
+        payloads += [bad, encoder.encode(event(agent_seq=len(payloads) + 1))]
+    decoded = ColumnCodec(writers=WRITERS).decode(payloads)
+    assert decoded.frame["agent_seq"].to_list() == decoded.places.tolist() == list(range(0, len(payloads), 2))
+    assert len(decoded.rejected) == 10
+    assert decoded.tombstones == 1
+    agree(payloads)
 
 
 def test_tombstones_are_counted_and_skipped() -> None:
