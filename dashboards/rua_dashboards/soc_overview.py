@@ -41,8 +41,8 @@ LAST_SEEN = (
 )
 LAST_MINUTES = f"newest > $__toTime - INTERVAL {SILENT_AFTER_SECONDS} SECOND"
 NUMBER = Box(width=3, height=4)
-RED = ((None, "text"), (1, "dark-red"))
-ORANGE = ((None, "text"), (1, "dark-orange"))
+RED = ((None, "text"), (1, SEVERITY_COLOURS["critical"]))
+ORANGE = ((None, "text"), (1, SEVERITY_COLOURS["high"]))
 
 
 def soc_overview() -> dashboard.Dashboard:
@@ -156,7 +156,7 @@ def _pipeline_numbers() -> list[Panel]:
             About(5, "Reporting platforms", "Sent an event in the range's last 15 minutes.", "short", "0"),
             NUMBER,
             f"SELECT countIf({LAST_MINUTES}) AS reporting FROM ({LAST_SEEN})",
-            steps=((None, "dark-red"), (1, "green")),
+            steps=((None, SEVERITY_COLOURS["critical"]), (1, "green")),
         ),
         number(
             About(
@@ -169,7 +169,7 @@ def _pipeline_numbers() -> list[Panel]:
             NUMBER,
             "SELECT if(count() = 0, NULL, age('second', max(occurred_at), toDateTime64($__toTime, 3, 'UTC'))) AS age "
             f"FROM rua.events WHERE $__timeFilter(occurred_at) AND {one_of('platform', 'platform')}",
-            steps=((None, "green"), (300, "yellow"), (SILENT_AFTER_SECONDS, "dark-red")),
+            steps=((None, "green"), (300, "yellow"), (SILENT_AFTER_SECONDS, SEVERITY_COLOURS["critical"])),
         ),
     ]
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rua_dashboards.board_json import Json, panels
 from rua_dashboards.clickhouse_query import PLUGIN, SOURCE_VARIABLE
+from rua_dashboards.panels import SEVERITY_COLOURS
 
 Found = Iterator[tuple[str, str]]
 ON_TIME_RANGE = 2
@@ -117,7 +118,7 @@ def severity_colours(board: Json) -> Found:
     """Severity has the same colours everywhere."""
     for panel, _, sql in _targets(board):
         overrides = json.dumps(panel.get("fieldConfig", {}).get("overrides", []))
-        if re.search(r"severity(,| AS \"Severity\")", sql) and '"dark-red"' not in overrides:
+        if re.search(r"severity(,| AS \"Severity\")", sql) and SEVERITY_COLOURS["critical"] not in overrides:
             yield panel["title"], "shows severity without its colours"
 
 
