@@ -105,12 +105,12 @@ async def serve(data_dir: Path, host: str, port: int, users: Path | None) -> Non
         BadConfiguration: an address that others can reach without users, or a bad file of users.
         ServiceFailed: the data directory cannot be opened.
     """
+    if host != LOOPBACK and users is None:
+        raise BadConfiguration("an address that others can reach needs --users", key="--host")
     from aiohttp import web  # noqa: PLC0415 - only the child process needs aiohttp and the engine, 300 MB of memory
 
     from rua_local.gateway_http import Gateway, Users, accounts  # noqa: PLC0415 - likewise
 
-    if host != LOOPBACK and users is None:
-        raise BadConfiguration("an address that others can reach needs --users", key="--host")
     known = accounts(load(users, Users).users) if users else None
     engine = _open(data_dir)
     ended = asyncio.Event()
