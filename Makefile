@@ -8,7 +8,7 @@ SEED ?=
 export TZ := UTC
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup dev lint types imports unit fmt lock bench-streams test-faults clean
+.PHONY: help demo test setup dev lint types imports unit fmt lock bench-streams bench-codec test-faults clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ fmt: $(VENV)/dev ## format the code
 
 bench-streams: $(VENV)/run ## record batches against plain Faust, same topic, same run
 	@$(BIN)/python -m benchmarks.streams $(ARGS)
+
+bench-codec: $(VENV)/run ## whole batches as columns against fastavro, same messages, same run
+	@$(BIN)/python -m benchmarks.codec $(ARGS)
 
 test-faults: $(VENV)/dev ## kill the worker again and again on a real Kafka (SEED=…)
 	@$(BIN)/python -m pytest -m slow tests/integration/test_faults.py $(if $(SEED),--fault-seed $(SEED)) $(ARGS)

@@ -82,6 +82,21 @@ BROKEN = {
         occurred_at={"name": "occurred_at", "type": {"type": "long", "logicalType": "timestamp-millis"}}
     ),
     "a map": changed(labels={"name": "labels", "type": {"type": "map", "values": "string"}, "default": {}}),
+    "an array of nothing": changed(
+        more={
+            "name": "more",
+            "type": {"type": "array", "items": {"type": "record", "name": "Nothing", "fields": []}},
+            "default": [],
+        }
+    ),
+    "a union of three": changed(more={"name": "more", "type": ["null", "string", "long"], "default": None}),
+    "an array in an array": changed(
+        more={
+            "name": "more",
+            "type": {"type": "array", "items": {"type": "array", "items": "string"}},
+            "default": [],
+        }
+    ),
     "a nested field": changed(
         labels={
             "name": "labels",
