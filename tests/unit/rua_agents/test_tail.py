@@ -1,0 +1,270 @@
+"""Live files through every kind of rotation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from rua_agents.checkpoint import FileState
+from rua_agents.settings import Limits
+from rua_agents.tail import GONE_MS, SCAN_MS, TWIN_MS, Tail, Watched
+
+from tests.agent_rig import DATA, START_MS, audit, origin, parse, web_line
+
+OPEN: list[Tail] = []
+
+
+@pytest.fixture(autouse=True)
+def closes() -> Iterator[None]:
+    """Closes the files of every follower that a test made."""
+    yield
+    while OPEN:
+        OPEN.pop().close()
+
+
+class Follower:
+    """A tail with a clock of its own, and what came out of it."""
+
+    def __init__(self, *patterns: str, source: str = "nginx-json", state: list[FileState] | None = None) -> None:
+        self.now, self.events = START_MS, list[str]()
+        self.bytes: list[int | None] = []
+        self.tail = Tail([Watched(origin(source), patterns)], Limits(read_bytes=1 << 16, record_bytes=1 << 15))
+        OPEN.append(self.tail)
+        if state:
+            self.tail.restore(msgspec.json.decode(msgspec.json.encode(state), type=list[FileState]))
+
+    def poll(self, ms: int = SCAN_MS, turns: int = 3) -> Follower:
+        """Lets time pass and reads."""
+        self.now += ms
+        for _ in range(turns):
+            for made in self.tail.turn(self.now):
+                self.events += [event.event_id for event in made]
+                self.bytes += [event.bytes for event in made]
+        return self
+
+    def restarted(self, *patterns: str) -> Follower:
+        """Another process, from this one's checkpoint."""
+        state = self.tail.dump()
+        return Follower(*patterns, state=state)
+
+
+def lines(*numbers: int) -> bytes:
+    """Requests told apart by their bytes."""
+    return b"".join(web_line(START_MS + n * 10, body_bytes_sent=n) for n in numbers)
+
+
+def append(path: Path, data: bytes) -> None:
+    """As a log writer does."""
+    with path.open("ab") as file:
+        file.write(data)
+
+
+def test_new_lines_come_once_and_a_partial_one_waits(tmp_path: Path) -> None:
+    """The rest of a line may be written later."""
+    log, whole = tmp_path / "a.log", lines(1, 2)
+    log.write_bytes(whole[:-20])
+    follower = Follower(f"{tmp_path}/*.log").poll()
+    assert follower.bytes == [1]
+    append(log, whole[-20:])
+    assert follower.poll().poll().bytes == [1, 2]
+    assert follower.events == [event.event_id for event in parse("nginx-json", whole)[0]]
+
+
+def test_rename_and_create_reads_the_old_file_to_its_end(tmp_path: Path) -> None:
+    """Also what a writer still adds to it after the rename."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1))
+    follower = Follower(f"{tmp_path}/a.log").poll()
+    log.rename(tmp_path / "a.log.1")
+    log.write_bytes(lines(11))
+    append(tmp_path / "a.log.1", lines(2))
+    follower.poll()
+    append(tmp_path / "a.log.1", lines(3))
+    assert sorted(follower.poll().bytes, key=int) == [1, 2, 3, 11]  # type: ignore[arg-type]  # none is None
+    follower.poll(GONE_MS).poll(GONE_MS)
+    assert [file.path for file in follower.tail.files()] == [str(log)]
+
+
+def test_a_rotated_file_that_the_pattern_still_finds_is_not_read_again(tmp_path: Path) -> None:
+    """Same inode, other name."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1))
+    follower = Follower(f"{tmp_path}/a.log*").poll()
+    log.rename(tmp_path / "a.log.1")
+    log.write_bytes(lines(2))
+    assert follower.poll().poll().bytes == [1, 2]
+
+
+def test_unlink_and_create_loses_nothing(tmp_path: Path) -> None:
+    """The old file is still open; its last line counts even without its end."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1))
+    follower = Follower(f"{tmp_path}/a.log").poll()
+    append(log, lines(2)[:-1])
+    log.unlink()
+    log.write_bytes(lines(3))
+    follower.poll().poll(GONE_MS).poll(GONE_MS)
+    assert sorted(follower.bytes, key=int) == [1, 2, 3]  # type: ignore[arg-type]  # none is None
+
+
+def test_copytruncate_starts_anew_as_another_source(tmp_path: Path) -> None:
+    """Also if the new content is already longer than the old one was."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1))
+    follower = Follower(f"{tmp_path}/a.log").poll()
+    log.write_bytes(lines(5, 6, 7))
+    assert follower.poll().bytes == [1, 5, 6, 7]
+    log.write_bytes(lines(8))
+    assert follower.poll().bytes == [1, 5, 6, 7, 8]
+    assert len(set(follower.events)) == 5
+
+
+def test_copytruncate_with_the_copy_in_sight_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    """What was written between the last read and the truncation stands in the copy."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1, 2))
+    follower = Follower(f"{tmp_path}/a.log*").poll()
+    append(log, lines(3))
+    shutil.copy(log, tmp_path / "a.log.1")
+    log.write_bytes(lines(9))
+    follower.poll().poll()
+    assert sorted(follower.bytes, key=int) == [1, 2, 3, 9]  # type: ignore[arg-type]  # none is None
+    expected = [event.event_id for event in parse("nginx-json", lines(1, 2, 3))[0]]
+    assert set(expected) < set(follower.events)
+
+
+def test_a_second_file_with_the_same_start_is_a_source_of_its_own(tmp_path: Path) -> None:
+    """Two servers that log the same: no copy, so it is read after a while."""
+    (tmp_path / "a.log").write_bytes(lines(1))
+    follower = Follower(f"{tmp_path}/*.log").poll()
+    (tmp_path / "b.log").write_bytes(lines(1, 2))
+    assert follower.poll().bytes == [1]
+    assert follower.poll(TWIN_MS).bytes == [1, 1, 2]
+    assert len({file.source_id for file in follower.tail.files()}) == 2
+    assert len(set(follower.events)) == 3
+
+
+def test_a_symlink_is_followed_when_it_changes(tmp_path: Path) -> None:
+    """The old target is read to its end, the new one from its start; a file under two names once."""
+    (tmp_path / "one").write_bytes(lines(1))
+    (tmp_path / "two").write_bytes(lines(2))
+    link = tmp_path / "now.log"
+    link.symlink_to("one")
+    (tmp_path / "also.log").symlink_to("one")
+    follower = Follower(f"{tmp_path}/*.log").poll()
+    link.unlink()
+    link.symlink_to("two")
+    append(tmp_path / "one", lines(3))
+    follower.poll()
+    assert sorted(follower.bytes, key=int) == [1, 2, 3]  # type: ignore[arg-type]  # none is None
+
+
+def test_a_restart_goes_on_where_the_checkpoint_stands(tmp_path: Path) -> None:
+    """Even if the file was renamed out of the pattern meanwhile."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1, 2))
+    follower = Follower(f"{tmp_path}/a.log").poll()
+    append(log, lines(3))
+    log.rename(tmp_path / "a.log-20260302")
+    log.write_bytes(lines(4))
+    assert sorted(follower.restarted(f"{tmp_path}/a.log").poll().bytes, key=int) == [3, 4]  # type: ignore[arg-type]  # none is None
+
+
+def test_a_copy_on_another_disk_goes_on_where_the_checkpoint_stands(tmp_path: Path) -> None:
+    """Known by its first record, when device and inode are others."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1, 2))
+    follower = Follower(f"{tmp_path}/*.log").poll()
+    shutil.copy(log, tmp_path / "moved.log")
+    log.unlink()
+    append(tmp_path / "moved.log", lines(3))
+    assert follower.restarted(f"{tmp_path}/*.log").poll().bytes == [3]
+
+
+def test_a_lost_checkpoint_gives_the_same_ids_again(tmp_path: Path) -> None:
+    """So whoever reads them knows them."""
+    (tmp_path / "a.log").write_bytes(lines(1, 2, 3))
+    assert Follower(f"{tmp_path}/*.log").poll().events == Follower(f"{tmp_path}/*.log").poll().events
+
+
+def test_a_re_used_inode_is_not_mistaken_for_the_old_file(tmp_path: Path) -> None:
+    """Same inode, other start."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1, 2))
+    follower = Follower(f"{tmp_path}/*.log").poll()
+    with log.open("r+b") as file:
+        file.write(lines(7, 8, 9))
+    assert follower.restarted(f"{tmp_path}/*.log").poll().bytes == [7, 8, 9]
+
+
+def test_silence_completes_a_statement_and_a_busy_file_does_not(tmp_path: Path) -> None:
+    """Two seconds without a new record."""
+    log = tmp_path / "a.json"
+    log.write_bytes(audit(START_MS, 1, "SELECT 1 FROM t"))
+    follower = Follower(f"{tmp_path}/*.json", source="pgaudit-jsonlog").poll()
+    assert follower.poll(1_900).events == []
+    assert len(follower.poll(200).events) == 1
+
+
+def test_utf16_is_refused_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Case TL-05: never silence, never a blank between all letters."""
+    shutil.copy(DATA / "tail_utf16le_crlf.log", tmp_path / "a.log")
+    (tmp_path / "late.log").touch()
+    follower = Follower(f"{tmp_path}/*.log").poll().poll()
+    assert "UTF-16" in follower.tail.problems[f"{tmp_path}/a.log"]
+    shutil.copy(DATA / "tail_utf16le_crlf.log", tmp_path / "late.log")
+    follower.poll().poll()
+    assert "UTF-16" in follower.tail.problems[f"{tmp_path}/late.log"]
+    assert follower.events == []
+    assert caplog.text.count("unsupported encoding") == 2
+
+
+def test_a_byte_order_mark_and_a_line_added_later(tmp_path: Path) -> None:
+    """Case TL-05: three events and one more, never a full re-read."""
+    log = tmp_path / "a.log"
+    shutil.copy(DATA / "tail_utf8_bom.log", log)
+    log.chmod(0o600)
+    follower = Follower(f"{tmp_path}/*.log").poll()
+    append(log, lines(9))
+    assert follower.poll().bytes == [500, 501, 502, 9]
+
+
+def test_an_unreadable_file_is_reported_until_it_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not skipped in silence, and its neighbours are read."""
+    (tmp_path / "a.log").write_bytes(lines(1))
+    (tmp_path / "b.log").write_bytes(lines(2))
+    real = os.open
+
+    def denied(path: str, flags: int) -> int:
+        if path.endswith("a.log"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path, flags)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", denied)
+        follower = Follower(f"{tmp_path}/*.log").poll()
+        assert follower.tail.problems == {f"{tmp_path}/a.log": "Permission denied"}
+        assert follower.bytes == [2]
+    assert follower.poll().bytes == [2, 1]
+    assert follower.tail.problems == {}
+
+
+def test_one_turn_reads_no_more_than_its_limit_of_each_file(tmp_path: Path) -> None:
+    """A large file cannot hold the others up, nor fill the memory."""
+    (tmp_path / "big.log").write_bytes(lines(*range(2_000)))
+    (tmp_path / "small.log").write_bytes(lines(5_000))
+    follower = Follower(f"{tmp_path}/*.log").poll(turns=1)
+    assert 5_000 in follower.bytes
+    assert len(follower.bytes) < 1_000
+    assert len(follower.poll(turns=9).bytes) == 2_001
+
+
+def test_files_are_merged_by_time_within_a_turn(tmp_path: Path) -> None:
+    """As far as one read goes."""
+    (tmp_path / "a.log").write_bytes(lines(1, 3, 5))
+    (tmp_path / "b.log").write_bytes(lines(2, 4))
+    assert Follower(f"{tmp_path}/*.log").poll().bytes == [1, 2, 3, 4, 5]
