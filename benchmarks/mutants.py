@@ -103,15 +103,15 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     ("state.py", "self.touched[rows] = False", "pass"),
     ("state.py", "if column in mine:", "if True:"),
     # Detectors
-    ("detectors/bulk_export_volume.py", "cold & view[\"machine\"] &", "cold &"),
+    ("detectors/bulk_export_volume.py", "cold & view[\"perhaps_machine\"] &", "cold &"),
     ("detectors/bulk_export_volume.py", 'np.where(view["season"], self.season, self.usual_peak)', "self.usual_peak"),
     ("detectors/baseline_deviation.py", "np.where(known >= self.min_days,", "np.where(known > self.min_days,"),
-    ("detectors/baseline_deviation.py", "factor * days.peak,", ""),
+    ("detectors/baseline_deviation.py", "np.maximum(factor * usual.peak, floor)", "floor"),
     ("detectors/off_hours.py", "& ~view[\"ticket\"]", ""),
     ("detectors/off_hours.py", "np.where(rare, np.ceil(self.part * usual.median), usual.peak + 1)", "self.part * usual.median"),
     ("detectors/privilege_then_export.py", "since <= self.within", "since < self.within"),
     ("detectors/first_seen_destination.py", "used.age <= self.fresh", "used.age >= 0"),
-    ("detectors/first_seen_destination.py", "copied = ~client &", "copied ="),
+    ("detectors/first_seen_destination.py", "(~client | (view.of(self.copies).peak == 0))", "True"),
 )  # fmt: skip
 
 

@@ -28,6 +28,10 @@ EGRESS = ACTION.is_in(["read", "query", "export", "transfer"]) & ~OUTCOME.is_in(
 EXPORT = EGRESS & ACTION.is_in(["export", "transfer"])
 GRANT = (pl.col("kind") == "privilege_change") & ~OUTCOME.is_in(["denied", "failed"])
 DESTINATION = pl.col("destination")
+PRIVATE = (  # RFC 1918, 3927, 4193 and 6598
+    r"^client:(local|unknown|127\.|10\.|192\.168\.|169\.254\.|172\.(1[6-9]|2\d|3[01])\."
+    r"|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|f[cd][0-9a-f]{2}:)"
+)
 
 
 def known(time: str) -> pl.Expr:
@@ -119,11 +123,14 @@ def facts(zone: str) -> Mapping[str, pl.Expr]:
         # Rows, estimated for exports that tell only their bytes; and of these what looked nobody up but took many.
         "volume": measure(volume, EGRESS),
         "mass": measure(volume, EXPORT | (EGRESS & (ROWS >= MASS_ROWS))),
+        "read_bytes": measure(BYTES, EGRESS & ~EXPORT & ROWS.is_null()),
         "unsized": (EXPORT & ROWS.is_null() & BYTES.is_null()).cast(pl.Int64),
         "grant": GRANT,
         "grant_or_egress": GRANT | EGRESS,
         "ticket": pl.col("ticket").is_not_null(),
         "machine": pl.col("actor_type").is_in(["service", "app"]),
+        # Database logs do not tell a nightly job's account from a person's.
+        "perhaps_machine": ~pl.col("actor_type").is_in(["interactive", "merchant"]),
         "season": sale_or_closing(wall),
         "sent": EGRESS & DESTINATION.is_not_null(),
         # A file's name is new every day; that the actor writes files at all is what may be new.
@@ -132,5 +139,6 @@ def facts(zone: str) -> Mapping[str, pl.Expr]:
         .otherwise(DESTINATION)
         .map_batches(hashed, return_dtype=pl.UInt64),
         "to_client": DESTINATION.str.starts_with("client:").fill_null(value=False),
+        "outside": ~DESTINATION.str.contains(PRIVATE).fill_null(value=False),
         "external": pl.col("destination_external").fill_null(value=False),
     }

@@ -10,9 +10,10 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Active, Daily
+from rua_streams.features import Active, Daily, Days
 from rua_streams.judging import SEASON, ladder, reached
 from rua_streams.runs import HOUR
+from rua_streams.state import Ints
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,12 @@ class BaselineDeviation:
     for the 99th percentile of 30 days; twice the peak; the floor. Volumes are rows, or bytes / 200 of exports that tell
     nothing else. A late event counts for its own day.
 
+    Bytes of reads that tell no rows (web pages, APIs) are held against their own days in the same way.
+
     Attributes:
         score: Azure Sentinel, Detection-VolumeResponseRowsStatefulAnomalyOnDatabase: Z > 3 and Q > 3.
         floor: rows; same source: x > 500.
+        floor_bytes: bytes; Panther's snowflake volume spike: 1,000,000.
         twice_peak: a job of the same size every day has no deviation, so that a few rows more would look enormous.
         season: on closing and sale days the limit is at least so many times the peak: ten-fold month-end reports are
             the published false positive. What is hidden among them must be found by other detectors.
@@ -46,32 +50,38 @@ class BaselineDeviation:
     )
     score: float = 3.0
     floor: int = 500
+    floor_bytes: int = 1_000_000
     twice_peak: float = 2.0
     season: float = SEASON
     min_days: int = 10
     unsized: int = 3
     worse: float = 5.0
     volume: Daily = Daily("volume", on="egress")
+    pages: Daily = Daily("read_bytes", on="egress")
     copies: Daily = Daily("unsized", on="egress")
     activity: Active = Active("egress", on="egress")
 
     def judge(self, view: View) -> Verdict:
-        """Volume and number of exports of unknown size, each against the days before."""
-        days, copies, known = view.of(self.volume), view.of(self.copies), view.of(self.activity)
-        factor = np.where(view["season"], self.season, self.twice_peak)
-        by_deviation = days.mean + self.score * (days.spread + 1)
-        by_peak = days.peak + self.score * (days.peak - days.median + 1)
-        limit = np.maximum.reduce([by_deviation, by_peak, factor * days.peak, np.full(len(known), self.floor)])
-        limit = np.floor(limit) + 1
-        level, volume = ladder(days.own, [limit, np.ceil(self.worse * limit)])
+        """Volume, bytes of pages and number of exports of unknown size, each against the days before."""
+        days, pages, copies = view.of(self.volume), view.of(self.pages), view.of(self.copies)
+        known, factor = view.of(self.activity), np.where(view["season"], self.season, self.twice_peak)
+
+        def against(usual: Days, floor: int) -> tuple[Ints, Measured]:
+            by_deviation = usual.mean + self.score * (usual.spread + 1)
+            by_peak = usual.peak + self.score * (usual.peak - usual.median + 1)
+            most = np.maximum(np.maximum(by_deviation, by_peak), np.maximum(factor * usual.peak, floor))
+            limit = np.floor(most) + 1
+            return ladder(usual.own, [limit, np.ceil(self.worse * limit)])
+
+        (rows, row_number), (size, size_number) = against(days, self.floor), against(pages, self.floor_bytes)
         many, unsized = ladder(copies.own, [np.maximum(4 * copies.peak + 1, self.unsized)])
-        level = np.where(known >= self.min_days, np.maximum(level, many), 0)
-        numbers = {"rows": volume, "exports": unsized, "mean": Measured(days.mean), "peak": Measured(days.peak)}
-        return Verdict(level, {**numbers, "days": Measured(known, self.min_days)})
+        level = np.where(known >= self.min_days, np.maximum(np.maximum(rows, size), many), 0)
+        numbers = {"rows": row_number, "bytes": size_number, "exports": unsized, "days": Measured(known, self.min_days)}
+        return Verdict(level, {**numbers, "mean": Measured(days.mean), "peak": Measured(days.peak)})
 
     def reason(self, numbers: Mapping[str, Number]) -> str:
         """`Took 9,000 rows (limit 2,400) in one day; …`."""
-        said = reached(numbers, {"rows": "rows", "exports": "exports of unknown size"})
+        said = reached(numbers, {"rows": "rows", "bytes": "bytes of pages", "exports": "exports of unknown size"})
         mean, peak, days = (numbers[name].value for name in ("mean", "peak", "days"))
         before = f"on its {days:.0f} active days before: {mean:,.0f} rows on average, {peak:,.0f} at most"
         return f"Took {said} in one day; {before}."

@@ -31,8 +31,8 @@ class BulkExportVolume:
         season: that factor on closing days and sale days (`facts.sale_or_closing`).
         min_days: closed days with egress before a subject has days of its own (Panther: 3 baseline events). Until then
             the second step is the lowest: a new joiner is not judged by the first.
-        learning: seconds from a partition's first event during which machines without history stay quiet: at first
-            every nightly job looks new. A week shows each of them at least once.
+        learning: seconds from a partition's first event during which whatever is not known to be a person stays quiet
+            while it has no history: at first every nightly job looks new. A week shows each of them at least once.
     """
 
     rule: ClassVar = Rule(
@@ -41,7 +41,7 @@ class BulkExportVolume:
         on="egress",
         attack=("T1530", "T1567"),
         severities=("medium", "high", "critical"),
-        reads=("machine", "season", "watched"),
+        reads=("perhaps_machine", "season", "watched"),
     )
     rows: tuple[int, ...] = (10_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 10_000_000)
     bytes: tuple[int, ...] = (52_428_800, 1_000_000_000)
@@ -70,7 +70,7 @@ class BulkExportVolume:
         rows, row_number = ladder(view.of(self.hour_rows), steps(self.rows, view.of(self.day_rows)))
         size, size_number = ladder(view.of(self.hour_bytes), steps(self.bytes, view.of(self.day_bytes)))
         people, people_number = ladder(view.of(self.hour_subjects), steps(self.subjects, view.of(self.day_subjects)))
-        quiet = cold & view["machine"] & (view["watched"] < self.learning)
+        quiet = cold & view["perhaps_machine"] & (view["watched"] < self.learning)
         level = np.where(quiet, 0, np.maximum(np.maximum(rows, size), people))
         peak = Measured(view.of(self.day_rows).peak)
         return Verdict(level, {"rows": row_number, "bytes": size_number, "subjects": people_number, "peak_day": peak})

@@ -20,13 +20,14 @@ class FirstSeenDestination:
     """Flags what goes to a destination within the first hour in which a subject with history uses it.
 
     A client's network is a destination that changes for innocent reasons (NAT, DHCP, travel, work from home), so there
-    it takes the bulk of two usual days within the hour; elsewhere the floor is enough, or an export of unknown size.
+    it takes the bulk of a usual day within the hour, of two if the network is private, or a first export of unknown
+    size; elsewhere the floor is enough, or any export of unknown size.
     Files count as one destination: their names are new every day.
 
     Attributes:
         fresh: seconds from the first use during which a destination is new.
         min_rows: floor of rows (Azure Sentinel's volume anomaly: 500).
-        client_days: median days' bulk that a new client network must take.
+        client_days: median days' bulk that a new client network must take, if it is public and if it is private.
         min_days: days with a known destination that make a history; unknown history stays quiet (Panther asks for 3
             events; five days show a working week). A destination stays known for 30 days: twice the longest published
             window of new terms (5 to 14 days).
@@ -38,27 +39,29 @@ class FirstSeenDestination:
         on="sent",
         attack=("T1567", "T1537"),
         severities=("medium", "high"),
-        reads=("external", "to_client", "unsized"),
+        reads=("external", "outside", "to_client", "unsized"),
         by="actor",
     )
     fresh: int = HOUR
     min_rows: int = 500
-    client_days: float = 2.0
+    client_days: tuple[float, float] = (1.0, 2.0)
     min_days: int = 5
     used: Firsts = Firsts("destination", "mass", on="sent")
     usual: Daily = Daily("mass", on="egress")
+    copies: Daily = Daily("unsized", on="egress")
     activity: Active = Active("sent", on="sent")
 
     def judge(self, view: View) -> Verdict:
         """High if the destination is known to be outside."""
         used, usual, client = view.of(self.used), view.of(self.usual), view["to_client"]
         days = view.of(self.activity)
-        limit = np.maximum(self.min_rows, np.where(client, np.ceil(self.client_days * usual.median), 0))
-        copied = ~client & (view["unsized"] > 0)
+        share = np.where(client, np.where(view["outside"], *self.client_days), 0)
+        limit = np.maximum(self.min_rows, np.ceil(share * usual.median))
+        copied = (view["unsized"] > 0) & (~client | (view.of(self.copies).peak == 0))
         odd = (used.age <= self.fresh) & (days >= self.min_days) & ((used.taken >= limit) | copied)
         numbers = {
             "rows": Measured(used.taken, limit),
-            "exports": Measured(np.where(client, 0, view["unsized"]), 1),
+            "exports": Measured(np.where(copied, view["unsized"], 0), 1),
             "seconds_since_first_use": Measured(used.age, self.fresh),
             "days": Measured(days, self.min_days),
         }

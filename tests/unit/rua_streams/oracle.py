@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from ipaddress import IPv4Network, ip_network
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -91,12 +92,23 @@ def facts_of(e: TelemetryEvent, wall: int) -> dict[str, Any]:
         "subjects": size(e.subjects),
         "volume": size(guessed),
         "mass": size(guessed) if export or (e.rows or 0) >= 100 else 0,
+        "read_bytes": 0 if export or e.rows is not None else size(e.bytes),
+        "outside": outside(e.destination or ""),
         "unsized": int(export and e.rows is None and e.bytes is None),
         "grant": e.kind == "privilege_change" and e.outcome not in ("denied", "failed"),
         "sent": egress and e.destination is not None,
         "season": date.day <= 3 or left < 3 or abs(date.day - date.month) <= 1,
         "client": (e.destination or "").startswith("client:"),
     }
+
+
+def outside(destination: str) -> bool:
+    """Whether it is no client on a private network."""
+    if not destination.startswith("client:"):
+        return True
+    network = ip_network(destination.removeprefix("client:"))
+    private = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+    return not any(isinstance(network, IPv4Network) and network.subnet_of(IPv4Network(p)) for p in private)
 
 
 class Oracle:
@@ -212,22 +224,25 @@ class Oracle:
             numbers[name] = (value, reached[-1] if reached else limits[0])
             level = max(level, len(reached))
         numbers["peak_day"] = (self.daily(p, past, "rows").peak, None)
-        if cold and p.e.actor_type in ("service", "app") and p.watched < d.learning:
+        if cold and p.e.actor_type not in ("interactive", "merchant") and p.watched < d.learning:
             level = 0
         return level, numbers
 
     def baseline_deviation(self, d: Any, p: Past, past: list[Past]) -> Result:
         """As documented there."""
-        x, c, known = self.daily(p, past, "volume"), self.daily(p, past, "unsized"), self.active(p, past)
+        c, known, level, numbers = self.daily(p, past, "unsized"), self.active(p, past), 0, Numbers()
         factor = d.season if p.facts["season"] else d.twice_peak
-        most = max(
-            x.mean + d.score * (x.spread + 1), x.peak + d.score * (x.peak - x.median + 1), factor * x.peak, d.floor
-        )
-        limit = math.floor(most) + 1
-        worse, copies = math.ceil(d.worse * limit), max(4 * c.peak + 1, d.unsized)
-        level = max((x.own >= limit) + (x.own >= worse), int(c.own >= copies)) if known >= d.min_days else 0
-        numbers: Numbers = {"rows": (x.own, worse if x.own >= worse else limit), "exports": (c.own, copies)}
-        return level, {**numbers, "mean": (x.mean, None), "peak": (x.peak, None), "days": (known, d.min_days)}
+        for name, of, floor in (("bytes", "read_bytes", d.floor_bytes), ("rows", "volume", d.floor)):
+            x = self.daily(p, past, of)
+            z, q = x.mean + d.score * (x.spread + 1), x.peak + d.score * (x.peak - x.median + 1)
+            limit = math.floor(max(z, q, factor * x.peak, floor)) + 1
+            worse = math.ceil(d.worse * limit)
+            level = max(level, (x.own >= limit) + (x.own >= worse))
+            numbers[name] = (x.own, worse if x.own >= worse else limit)
+        copies = max(4 * c.peak + 1, d.unsized)
+        level = max(level, int(c.own >= copies)) if known >= d.min_days else 0
+        numbers |= {"exports": (c.own, copies), "days": (known, d.min_days)}
+        return level, {**numbers, "mean": (x.mean, None), "peak": (x.peak, None)}
 
     @staticmethod
     def habit(p: Past, past: list[Past]) -> tuple[int, int, int]:
@@ -289,9 +304,11 @@ class Oracle:
                     began, taken = q.clock, 0
                 taken, last = taken + q.facts["mass"], q.clock
         age, days, usual = p.clock - began, self.active(p, past, "sent"), self.daily(p, past, "mass")
-        client = p.facts["client"]
-        limit = max(d.min_rows, math.ceil(d.client_days * usual.median) if client else 0)
-        copies = 0 if client else p.facts["unsized"]
+        client, copies = p.facts["client"], p.facts["unsized"]
+        share = d.client_days[0 if p.facts["outside"] else 1] if client else 0
+        limit = max(d.min_rows, math.ceil(share * usual.median))
+        if client and self.daily(p, past, "unsized").peak:
+            copies = 0
         odd = age <= d.fresh and days >= d.min_days and (taken >= limit or copies > 0)
         numbers: Numbers = {"rows": (taken, limit), "exports": (copies, 1), "days": (days, d.min_days)}
         numbers["seconds_since_first_use"] = (age, d.fresh)

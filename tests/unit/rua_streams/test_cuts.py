@@ -25,7 +25,7 @@ SMALL: tuple[Detector, ...] = (
     BulkExportVolume(
         rows=(300, 900, 2_000), bytes=(5_000, 9_000), subjects=(60, 120), min_days=1, learning=DAY, season=3
     ),
-    BaselineDeviation(floor=50, min_days=2, score=1.0, unsized=2, season=3, twice_peak=1.2, worse=2),
+    BaselineDeviation(floor=50, floor_bytes=2_000, min_days=2, score=1.0, unsized=2, season=3, twice_peak=1.2, worse=2),
     OffHours(min_days=2, min_rows=50, min_weeks_days=3, share=0.4),
     PrivilegeThenExport(min_rows=50, cold_rows=400, min_days=2, routine=2),
     FirstSeenDestination(min_rows=50, min_days=1),
@@ -43,6 +43,7 @@ QUICK = settings(
 JUMPS = (0, 5, 60, 300, HOUR, HOUR + 300, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, DAY, DAY, 3 * DAY, 7 * DAY, 14 * DAY)
 ODD = (-60, -HOUR, -3 * HOUR, -DAY, -2 * DAY, -7 * DAY, -29 * DAY, -30 * DAY, -31 * DAY, 40 * DAY, 100 * DAY)
 CHANGES = (1_772_953_200, 1_793_509_200)  # around clock changes of 2026 in New York: 8 March and 1 November
+INSIDE = "client:172.20.1.0/24"
 ZONES = ("Asia/Bangkok", "America/New_York")
 
 
@@ -78,7 +79,7 @@ def log_of(rng: random.Random, length: int) -> list[TelemetryEvent]:
                 bytes=rng.choice((None, None, 100, 3_000, 40_000)),
                 subjects=rng.choice((None, 1, 30, 70)),
                 destination=rng.choice(
-                    (None, "client:1", "client:1", "client:2", "file:1", "file:2", "bucket:1", "b4")
+                    (None, INSIDE, INSIDE, "client:203.0.113.0/24", "file:1", "file:2", "bucket:1", "b4")
                 ),
                 destination_external=rng.choice((None, False, True)),
             )

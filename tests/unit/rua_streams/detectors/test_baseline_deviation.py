@@ -80,3 +80,11 @@ def test_fires_on_a_late_day_though_today_is_quiet() -> None:
     late = event(at("2026-03-23 10:00"), observed=at("2026-03-24 13:00"), rows=9_000)
     (found,) = findings(DETECTOR, *HISTORY, event("2026-03-24 09:00", rows=10), late)
     assert found.deciding.event_id == late.event_id
+
+
+def test_fires_on_bytes_of_pages_where_a_source_tells_no_rows() -> None:
+    """An API client that reads thirty times as much; a page more is nothing."""
+    page = {"rows": None, "action": "read", "kind": "data_access"}
+    usual = workdays("2026-03-02", 15, bytes=100_000, **page)
+    assert findings(DETECTOR, *usual, event("2026-03-24 10:00", bytes=12_000_000, **page))
+    assert not findings(DETECTOR, *usual, event("2026-03-24 10:00", bytes=700_000, **page))

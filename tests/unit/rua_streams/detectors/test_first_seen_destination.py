@@ -57,6 +57,16 @@ def test_stays_quiet_when_somebody_works_from_another_network() -> None:
 def test_fires_when_days_of_work_leave_for_a_new_network_within_an_hour() -> None:
     """That is no ordinary day."""
     assert findings(DETECTOR, *HISTORY, event("2026-03-24 10:00", rows=900, destination=HOME))
+    busy = workdays("2026-03-02", 15, rows=400, destination=OFFICE)
+    assert findings(DETECTOR, *busy, event("2026-03-24 10:00", rows=2_000, destination=HOME))
+    assert not findings(DETECTOR, *busy, event("2026-03-24 10:00", rows=2_000, destination="client:10.7.7.0/24"))
+
+
+def test_fires_on_a_first_export_of_unknown_size_from_a_new_network() -> None:
+    """COPY by somebody who never used it; quiet for those who use it daily."""
+    strange = event("2026-03-24 10:00", destination=HOME)
+    assert findings(DETECTOR, *HISTORY, strange)
+    assert not findings(DETECTOR, *workdays("2026-03-02", 15, rows=None, destination=OFFICE), strange)
 
 
 def test_stays_quiet_when_a_file_has_another_name_each_day() -> None:
