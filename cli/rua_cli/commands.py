@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         return 130
     except typer.TyperException as why:
-        why.show()
+        sys.stderr.write(f"rua: {why.format_message()}\nTry `rua --help`.\n" if arguments else why.format_message())
         return why.exit_code
     return result if isinstance(result, int) else 0
 
