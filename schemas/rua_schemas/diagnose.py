@@ -1,0 +1,180 @@
+"""What is wrong between this process and Kafka, each with its cure. Asked before an agent or a worker starts.
+
+Clients do not tell: librdkafka has one text for an unknown authority, an expired certificate and a wrong host name;
+aiokafka says only that it cannot bootstrap; Faust runs on in silence when a topic or group is denied or unknown. So
+two questions are put first: *reach* looks at name, port and TLS; *rights* asks the broker what this user may do.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient
+from rua_common.kafka import KafkaOptions
+
+TIMEOUT_SECONDS = 10.0
+CURES = {
+    "address": "not host:port: correct kafka.bootstrap",
+    "resolve": "host name unknown: check kafka.bootstrap and DNS",
+    "down": "nothing listens there: the broker is down, the port is wrong, or a firewall is between",
+    "not_tls": "the port does not speak TLS: use the broker's TLS port, or another security_protocol",
+    "unknown_ca": "the broker's certificate comes from an authority unknown here: set ca_file to the cluster's CA",
+    "expired": "the broker's certificate has expired, or a clock is wrong: renew it at the broker",
+    "hostname": "the broker's certificate is for another name: use a name that it lists, or reissue it with this one",
+    "client_cert": "the broker refused the client certificate (certificate_file): missing, expired, or from another CA",
+    "login": "user name, password or mechanism refused (the broker does not say which): see username, password_file",
+    "silent": "the port is open but Kafka does not answer: wrong port, or the broker wants TLS (see security_protocol)",
+    "topic_denied": "not permitted (or unknown, and this user may not know): grant {operation} to this user",
+    "group_denied": "not permitted: grant READ on the consumer group to this user",
+    "no_topic": "does not exist: run `rua topics apply`",
+}
+_BY_CODE = {
+    KafkaError._RESOLVE: "resolve",
+    KafkaError._AUTHENTICATION: "login",
+    KafkaError.SASL_AUTHENTICATION_FAILED: "login",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "topic_denied",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "group_denied",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "no_topic",
+    KafkaError._UNKNOWN_TOPIC: "no_topic",
+    KafkaError._TIMED_OUT: "silent",
+    KafkaError._TRANSPORT: "silent",
+    KafkaError._ALL_BROKERS_DOWN: "silent",
+}
+# OpenSSL's verify codes: expired; self-signed or unknown issuer; wrong host name or address
+_BY_VERIFY = {10: "expired", 18: "unknown_ca", 19: "unknown_ca", 20: "unknown_ca", 62: "hostname", 64: "hostname"}
+
+
+def diagnose(
+    options: KafkaOptions, *, reads: Sequence[str] = (), writes: Sequence[str] = (), groups: Sequence[str] = ()
+) -> list[str]:
+    """Problems with their cures; empty when all is well. Takes a few seconds at worst.
+
+    Args:
+        options: how this process connects.
+        reads: topics that it reads.
+        writes: topics that it writes.
+        groups: consumer groups that it joins.
+
+    Raises:
+        BadConfiguration: the file with the password cannot be read.
+    """
+    context = _tls(options)
+    reached = {address: _reach_address(address, context) for address in options.bootstrap.split(",")}
+    problems = [f"Kafka at {address.strip()}: {CURES[key]}" for address, key in reached.items() if key is not None]
+    if len(problems) == len(reached):  # one good address is enough to go on and ask
+        return problems
+    return problems + list(_rights(options, reads, writes, groups))
+
+
+def reach(host: str, port: int, tls: ssl.SSLContext | None, timeout: float = 5.0) -> str | None:
+    """Looks at name, port and TLS; a key of `CURES`, or None when they are fine."""
+    try:
+        raw = socket.create_connection((host, port), timeout)
+    except socket.gaierror:
+        return "resolve"
+    except OSError:
+        return "down"
+    with raw:
+        return None if tls is None else _handshake(raw, host, tls)
+
+
+def explain(error: BaseException | KafkaError) -> str | None:
+    """The key of `CURES` for an error of confluent-kafka or of a connection, None when it is another one."""
+    if isinstance(error, KafkaException):
+        error = error.args[0]
+    if isinstance(error, KafkaError):
+        return _BY_CODE.get(error.code())
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _BY_VERIFY.get(error.verify_code, "unknown_ca")
+    if isinstance(error, socket.gaierror):
+        return "resolve"
+    return "down" if isinstance(error, ConnectionRefusedError) else None
+
+
+def _tls(options: KafkaOptions) -> ssl.SSLContext | None:
+    if not options.security_protocol.endswith("SSL"):
+        return None
+    context = ssl.create_default_context(cafile=options.ca_file)
+    if options.certificate_file is not None:
+        context.load_cert_chain(options.certificate_file, options.key_file)
+    return context
+
+
+def _reach_address(address: str, context: ssl.SSLContext | None) -> str | None:
+    host, _, port = address.strip().rpartition(":")
+    return reach(host.strip("[]"), int(port), context) if host and port.isdecimal() else "address"
+
+
+def _handshake(raw: socket.socket, host: str, tls: ssl.SSLContext) -> str | None:
+    try:
+        with tls.wrap_socket(raw, server_hostname=host) as secured:
+            secured.settimeout(0.5)
+            try:  # by TLS 1.3 a refused client certificate shows only at the first read
+                return "client_cert" if secured.recv(1) == b"" else None
+            except TimeoutError:
+                return None
+    except ssl.SSLCertVerificationError as why:
+        return explain(why)
+    except ssl.SSLError as why:
+        return "client_cert" if "ALERT" in str(why.reason) else "not_tls"
+    except OSError:
+        return "not_tls"
+
+
+def _rights(options: KafkaOptions, reads: Sequence[str], writes: Sequence[str], groups: Sequence[str]) -> Iterator[str]:
+    refused: list[KafkaError] = []
+    admin = AdminClient(options.librdkafka() | {"error_cb": refused.append, "log_level": 0})
+    cluster = admin.describe_cluster(request_timeout=TIMEOUT_SECONDS)
+    while not cluster.done():  # a refused login would be retried until the deadline: the callback knows it at once
+        if any(explain(error) == "login" for error in refused):
+            yield f"Kafka at {options.bootstrap}: {CURES['login']}"
+            return
+        time.sleep(0.02)
+    failure = cluster.exception()
+    if failure is not None:
+        yield f"Kafka at {options.bootstrap}: {_words(failure)}"
+        return
+    yield from _topics(admin, [(t, AclOperation.READ) for t in reads] + [(t, AclOperation.WRITE) for t in writes])
+    yield from _groups(admin, groups)
+
+
+def _topics(admin: AdminClient, wanted: Sequence[tuple[str, AclOperation]]) -> Iterator[str]:
+    if not wanted:
+        return
+    names = TopicCollection(sorted({name for name, _ in wanted}))
+    answers = admin.describe_topics(names, include_authorized_operations=True, request_timeout=TIMEOUT_SECONDS)
+    told: set[str] = set()
+    for name, operation in wanted:
+        failure = answers[name].exception()
+        if failure is not None:
+            problem = f"topic {name}: {_words(failure, operation)}"
+        elif operation not in (answers[name].result().authorized_operations or ()):
+            problem = f"topic {name}: {CURES['topic_denied'].format(operation=operation.name)}"
+        else:
+            continue
+        if problem not in told:
+            told.add(problem)
+            yield problem
+
+
+def _groups(admin: AdminClient, groups: Sequence[str]) -> Iterator[str]:
+    if not groups:
+        return
+    answers = admin.describe_consumer_groups(
+        list(groups), include_authorized_operations=True, request_timeout=TIMEOUT_SECONDS
+    )
+    for group, answer in answers.items():
+        failure = answer.exception()
+        if failure is not None:
+            yield f"group {group}: {_words(failure)}"
+        elif AclOperation.READ not in (answer.result().authorized_operations or ()):
+            yield f"group {group}: {CURES['group_denied']}"
+
+
+def _words(error: BaseException, operation: AclOperation = AclOperation.READ) -> str:
+    key = explain(error)
+    return CURES[key].format(operation=operation.name) if key else str(error)
