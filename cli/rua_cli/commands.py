@@ -47,7 +47,8 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         return 130
     except typer.TyperException as why:
-        sys.stderr.write(f"rua: {why.format_message()}\nTry `rua --help`.\n" if arguments else why.format_message())
+        if why.format_message():  # empty where typer has shown the help instead
+            sys.stderr.write(f"rua: {why.format_message()}\nTry `rua --help`.\n")
         return why.exit_code
     return result if isinstance(result, int) else 0
 
