@@ -32,14 +32,14 @@ class Profile:
 
 
 PROFILES: tuple[Profile, ...] = (
-    Profile("lazada", "Lazada (demo data)", "shop", "customers", "orders", "addresses", "10.21", 1.2),
-    Profile("shopee", "Shopee (demo data)", "mall", "buyers", "checkouts", "shipping_addresses", "10.22", 1.3),
-    Profile("jd", "JD (demo data)", "retail", "members", "orders", '"ที่อยู่"', "10.23", 0.9),
+    Profile("lazada", "Lazada (demo data)", "shop", "customers", "orders", "addresses", "10.21", 1.7),
+    Profile("shopee", "Shopee (demo data)", "mall", "buyers", "checkouts", "shipping_addresses", "10.22", 1.9),
+    Profile("jd", "JD (demo data)", "retail", "members", "orders", '"ที่อยู่"', "10.23", 1.3),
     Profile(
-        "shopback", "ShopBack (demo data)", "cashback", "members", "cashback_orders", "payout_accounts", "10.24", 0.8
+        "shopback", "ShopBack (demo data)", "cashback", "members", "cashback_orders", "payout_accounts", "10.24", 1.2
     ),
     Profile(
-        "thailandpostmart", "Thailand Postmart (demo data)", "postmart", '"ลูกค้า"', "parcels", '"ที่อยู่"', "10.25", 0.8
+        "thailandpostmart", "Thailand Postmart (demo data)", "postmart", '"ลูกค้า"', "parcels", '"ที่อยู่"', "10.25", 1.2
     ),
 )
 APPS = ("app-chomchob", "app-sellsuk", "app-orderlink", "app-chatdee", "app-stockrua")

@@ -37,15 +37,23 @@ class Track:
     """One file of the world: when each of its lines arrives, and how far it has been copied."""
 
     path: Path
-    original: BinaryIO
     arrivals: Arrivals
     ends: Offsets
     done: int = 0
+    original: BinaryIO | None = None
 
-    @property
-    def total(self) -> int:
-        """Lines."""
-        return len(self.arrivals)
+    def next_lines(self, folder: Path, upto: int) -> bytes:
+        """The lines from where it stands up to a line's number."""
+        if self.original is None:
+            self.original = (folder / self.path).open("rb")
+        start = int(self.ends[self.done - 1]) if self.done else 0
+        self.original.seek(start)
+        return self.original.read(int(self.ends[upto - 1]) - start)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self.original is not None:
+            self.original.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +128,7 @@ class Replay:
     def close(self) -> None:
         """Closes every file."""
         for track in self.tracks:
-            track.original.close()
+            track.close()
         for two in self.targets.values():
             for one in two:
                 one.close()
@@ -130,10 +138,8 @@ class Replay:
         upto = int(np.searchsorted(track.arrivals, until, side="right"))
         count = upto - track.done
         if count:
-            start = int(track.ends[track.done - 1]) if track.done else 0
-            track.original.seek(start)
             logs, arrivals = self._target(track.path)
-            logs.write(track.original.read(int(track.ends[upto - 1]) - start))
+            logs.write(track.next_lines(self.folder, upto))
             arrivals.write(track.arrivals[track.done : upto].astype("<u4").tobytes())
             track.done = upto
         return count
@@ -185,12 +191,10 @@ def skips(described: World) -> list[str]:
 
 def _tracks(folder: Path, described: World, source: Source) -> Iterator[Track]:
     for path in world.files(folder, source):
-        original = (folder / path).open("rb")
-        ends = _line_ends(original)
+        with (folder / path).open("rb") as original:
+            ends = _line_ends(original)
         if len(ends):
-            yield Track(path, original, _arrivals(folder, described, source, path=path, ends=ends), ends)
-        else:
-            original.close()
+            yield Track(path, _arrivals(folder, described, source, path=path, ends=ends), ends)
 
 
 def _line_ends(original: BinaryIO) -> Offsets:

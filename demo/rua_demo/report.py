@@ -36,6 +36,8 @@ figure{background:#fff;border:1px solid #e2e8f0;border-radius:10px;margin:0;padd
 table{border-collapse:collapse;width:100%;background:#fff;border:1px solid #e2e8f0;font-size:14px}
 th,td{padding:6px 10px;text-align:left;border-bottom:1px solid #eef2f7;vertical-align:top}th{background:#f1f5f9}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+.bar{height:14px;border-radius:3px;background:#94a3b8;min-width:2px}.bar.red{background:#dc2626}
+td:has(.bar){width:38%}
 .yes{color:#15803d;font-weight:600}.no{color:#b91c1c;font-weight:600}
 """
 
@@ -73,16 +75,18 @@ def page(facts: Facts) -> str:
     span = f"{day_and_time(facts.world.start_ms)} - {day_and_time(facts.world.end_ms)}"
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Rua - demo report</title><style>{STYLE}</style></head><body><main>
-<h1>Rua: how personal data left five platforms</h1>
+<h1>Rua: how personal data left {len(facts.world.platforms)} platforms</h1>
 <p class="th">รั้ว - รายงานการสาธิต: ข้อมูลส่วนบุคคลรั่วไหลออกจากแพลตฟอร์มอย่างไร</p>
 <p class="about">{simulated}{seed} {span}, times in Bangkok.</p>
 {_cards(facts)}
 <h2>Events over time, and the alerts on them · เหตุการณ์และการแจ้งเตือน</h2>
 <figure>{svg(over_time(facts))}</figure>
+<h2>The last day · วันสุดท้าย</h2>
+<figure>{svg(last_day(facts))}</figure>
 <h2>Attacks planted and found · การโจมตีที่จำลองและที่ตรวจพบ</h2>
 {_attacks(facts)}
 <h2>Who took out the most rows · ผู้ที่นำข้อมูลออกมากที่สุด</h2>
-<figure>{svg(most_rows(facts))}</figure>
+{_most_rows(facts)}
 <h2>Alerts · การแจ้งเตือน</h2>
 {_alerts(facts)}
 <h2>Phases · ลำดับเวลา</h2>
@@ -201,25 +205,42 @@ def _legend(facts: Facts) -> tuple[list[Line2D], list[str]]:
     return marks, [f"{s} alert" for s in shown]
 
 
-def most_rows(facts: Facts) -> Figure:
-    """Rows of the actors who took out most, over the whole world; those with an alert stand out."""
-    accused = {(a.platform, name) for a in facts.alerts for name in a.names}
-    top = list(reversed(facts.top))
-    figure = Figure(figsize=(10.5, 0.34 * max(len(top), 3) + 0.8))
+def last_day(facts: Facts) -> Figure:
+    """The world's last day: when attacks were going on (bars) and when alerts were raised (marks)."""
+    platforms, until = facts.world.platforms, facts.world.end_ms
+    figure = Figure(figsize=(10.5, 0.55 * len(platforms) + 1.2))
     ax = figure.subplots()
-    colours = ["#dc2626" if (t.platform, t.actor) in accused else "#94a3b8" for t in top]
-    ax.barh(
-        [f"{facts.names.one(t.platform, t.actor)} · {t.platform}" for t in top], [t.rows for t in top], color=colours
-    )
-    ax.set_xscale("log")
-    ax.set_xlabel("rows read or exported, all days (logarithmic; red: has an alert)", fontsize=9)
-    for k, one in enumerate(top):
-        ax.text(max(one.rows, 1), k, f" {one.rows:,}", va="center", fontsize=8)
-    ax.set_xlim(1, 4 * 10 ** math.ceil(math.log10(max((t.rows for t in top), default=10) + 1)))
+    for outcome in facts.verdict.attacks:
+        first, last = round(outcome.label.first * 1_000), round(outcome.label.last * 1_000)
+        y, colour = platforms.index(outcome.label.platform), "#16a34a" if outcome.found else "#111827"
+        ax.barh(y, max(_days(last - first), 0.004), left=_days(first), height=0.5, color=colour, alpha=0.35)
+    for severity, colour in MARKS.items():
+        mine = [a for a in facts.alerts if a.severity == severity and a.platform in platforms]
+        at, ys = [_days(a.raised_at) for a in mine], [platforms.index(a.platform) for a in mine]
+        ax.plot(at, ys, "v", color=colour, markersize=8, markeredgecolor="white", linestyle="")
+    ax.set_xlim(_days(until - MS_PER_DAY) - 0.05, _days(until))
+    ax.set_yticks(range(len(platforms)), platforms)
+    ax.set_ylim(len(platforms) - 0.4, -0.6)
+    ax.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=BANGKOK))  # type: ignore[no-untyped-call]  # not annotated
+    ax.set_xlabel("time in Bangkok; bars: attacks going on, green if found; triangles: alerts raised", fontsize=9)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     return figure
+
+
+def _most_rows(facts: Facts) -> str:
+    """Rows of the actors who took out most; red: has an alert. Bars are logarithmic."""
+    accused = {(a.platform, name) for a in facts.alerts for name in a.names}
+    longest = math.log10(max((t.rows for t in facts.top), default=1) + 10)
+    rows = []
+    for one in facts.top:
+        width = 100 * math.log10(one.rows + 1) / longest
+        kind = "bar red" if (one.platform, one.actor) in accused else "bar"
+        who = facts.names.one(one.platform, one.actor)
+        bar = f'<div class="{kind}" style="width:{width:.1f}%"></div>'
+        rows.append((who, one.platform, bar, f"{one.rows:,}", f"{one.exports:,}", f"{one.bytes / 1e6:,.1f} MB"))
+    return table(("who", "platform", "", "rows", "exports", "bytes"), rows, raw=(2,), numeric=(3, 4, 5))
 
 
 def svg(figure: Figure) -> str:

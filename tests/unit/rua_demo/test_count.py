@@ -1,0 +1,125 @@
+"""The independent count, and that it is independent."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rua_demo import count, world
+from rua_demo.count import differences, expected, nginx, pgaudit
+
+FORBIDDEN = {"rua_agents", "rua_schemas", "rua_streams", "rua_sinks"}
+
+
+def audit(payload: str, session: str = "s.1", **more: str) -> bytes:
+    """A record of a PostgreSQL JSON log."""
+    return json.dumps({"session_id": session, "message": f"AUDIT: {payload}", **more}).encode() + b"\n"
+
+
+def request(line: str, **more: str) -> bytes:
+    """A record of an access log."""
+    return json.dumps({"req": line, **more}).encode() + b"\n"
+
+
+def imported(source: str) -> set[str]:
+    """Packages that a module imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def test_the_count_shares_no_code_with_what_it_checks() -> None:
+    """Neither directly nor through `world`."""
+    for module in (count, world):
+        assert not imported(Path(str(module.__file__)).read_text(encoding="utf-8")) & FORBIDDEN
+
+
+def test_a_count_that_shared_code_would_be_noticed() -> None:
+    """The guard's broken twin."""
+    assert imported("from rua_agents.parse import run\nimport csv") & FORBIDDEN
+
+
+READ = "READ,SELECT,TABLE,public.a"
+COPY = "COPY (SELECT 1) TO STDOUT,<none>"
+
+
+@pytest.mark.parametrize(
+    ("payloads", "events"),
+    [
+        ([f"OBJECT,1,1,{READ},SELECT 1,<none>,5", f"SESSION,1,1,{READ},SELECT 1,<none>,5"], 1),
+        ([f"SESSION,1,1,{READ},SELECT 1,<none>", "SESSION,2,1,READ,SELECT,,,SELECT 2,<none>,1"], 2),
+        ([f"SESSION,6,1,{READ},{COPY},9", f"SESSION,6,2,READ,COPY,,,{COPY},0"], 1),
+        (["SESSION,1,1,MISC,FETCH,,,FETCH 500 FROM c,<none>,0"], 1),
+        (["SESSION,1,1,MISC,BEGIN,,,BEGIN,<none>,0", "SESSION,2,1,MISC,SET,,,SET ROLE analyst,<none>,0"], 0),
+        (["SESSION,1,1,MISC,SET,,,SET ROLE postgres,<none>,0"], 1),
+        (['SESSION,1,1,ROLE,GRANT ROLE,,,"GRANT a TO b, ""c.d""",<none>,0'], 2),
+        (["SESSION,1,1,READ,PREPARE,,,PREPARE q AS SELECT 1,<none>,0"], 0),
+        (["SESSION,1,1,FUNCTION,DO,,,DO $$ $$,<none>,0", "SESSION,1,2,WRITE,UPDATE,TABLE,a,UPDATE a,<none>,1"], 1),
+    ],
+)
+def test_audit_records_are_counted_by_statement(payloads: list[str], events: int) -> None:
+    """Each case is a statement, or two, as pgaudit writes it."""
+    assert pgaudit(iter([audit(p) for p in payloads])) == events
+
+
+def test_statements_of_two_sessions_are_two() -> None:
+    """Numbers start again in each session; what is no AUDIT record, or forged, is none."""
+    payload = "SESSION,1,1,READ,SELECT,TABLE,public.a,SELECT 1,<none>,1"
+    other = b'{"session_id":"s.3","message":"duration: 1 ms"}\n'
+    forged = audit(payload, "s.4", context="PL/pgSQL function f() line 1 at RAISE")
+    assert pgaudit(iter([audit(payload), audit(payload, "s.2"), other, forged])) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "events"),
+    [
+        (request("GET /export/a.csv HTTP/1.1", uri="/export/a.csv"), 1),
+        (request("HEAD /a HTTP/1.1", uri="/a"), 1),
+        (request("GET /static/app.js?v=1 HTTP/1.1", uri="/static/app.js"), 0),
+        (request("OPTIONS /a HTTP/1.1", uri="/a"), 0),
+        (request("\x16\x03\x01garbage", uri=""), 0),
+        (b'{"req":"GET /\xff\xfe HTTP/1.1","uri":"/\xff\xfe"}\n', 1),
+        (b"not json\n", 0),
+        (b"\n", 0),
+    ],
+)
+def test_requests_that_can_carry_data_are_counted(line: bytes, events: int) -> None:
+    """Static files and noise are not; bytes that are no UTF-8 do not matter."""
+    assert nginx(iter([line])) == events
+
+
+def test_a_world_is_counted_by_platform_and_file(small_world: Path) -> None:
+    """Every file of every source."""
+    found = expected(small_world, world.read(small_world))
+    assert {file for _, file in found.events} == {
+        str(p.relative_to(small_world)) for p in small_world.glob("*/*/*.json")
+    }
+    assert not found.uncounted
+    assert min(found.events.values()) > 10
+
+
+def test_nothing_differs_when_all_is_stored_once() -> None:
+    """The quiet case."""
+    same = Counter({("jd", "a"): 3})
+    assert differences(same, same, same) == []
+
+
+def test_a_lost_or_doubled_event_names_platform_and_file() -> None:
+    """The broken twins."""
+    want = Counter({("jd", "a"): 3, ("jd", "b"): 4})
+    lost = differences(want, Counter({("jd", "a"): 2, ("jd", "b"): 4}), Counter({("jd", "a"): 2, ("jd", "b"): 4}))
+    doubled = differences(want, want, Counter({("jd", "a"): 3, ("jd", "b"): 5}))
+    unknown = differences(want, want + Counter({("jd", "c"): 1}), want + Counter({("jd", "c"): 1}))
+    assert [(d.file, d.expected, d.stored, d.rows) for d in (*lost, *doubled, *unknown)] == [
+        ("a", 3, 2, 2),
+        ("b", 4, 4, 5),
+        ("c", 0, 1, 1),
+    ]
+    assert str(lost[0]) == "jd: a: expected 3 events, stored 2 (in 2 rows)"
