@@ -198,16 +198,16 @@ class Agent:
 
     def _drain(self, *, torn: bool) -> None:
         """Waits for the broker within the deadline, and leaves the checkpoint where everything is acknowledged."""
-        if not self._emitter.drain(self._settings.limits.drain_seconds):
-            log.warning("stopped before the broker acknowledged everything; the next start reads it again")
-            self._emitter.close()
-            return
-        if self._snapshot is not None:
+        drained = self._emitter.drain(self._settings.limits.drain_seconds)
+        if drained and self._snapshot is not None:
             self._commit()
-        if not torn:
+        if drained and not torn:
             self._take_snapshot()
             self._commit()
-            self._status.write(self.status())
+        if not drained:
+            log.warning("stopped before the broker acknowledged everything; the next start reads it again")
+            self._emitter.close()
+        self._status.write(self.status())
         self._reader.close()
 
 

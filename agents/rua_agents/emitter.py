@@ -85,6 +85,7 @@ class Emitter:
             "linger.ms": 50,
             "message.timeout.ms": 0,  # for ever: the log is the spool
             "enable.gapless.guarantee": True,
+            "topic.metadata.propagation.max.ms": 5_000,  # how long a topic may be unknown before we stop and say so
             "message.max.bytes": limits.message_bytes + 100_000,
             "queue.buffering.max.messages": limits.queue_messages,
             "queue.buffering.max.kbytes": max(1, limits.queue_bytes >> 10),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from typing import Any
 
 import pytest
 from rua_agents.collectors import Draft
@@ -80,7 +81,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_record() -> None:
         ({"status": None}, "unknown"),
     ],
 )
-def test_how_a_request_ended(fields: dict[str, object], outcome: str) -> None:
+def test_how_a_request_ended(fields: dict[str, Any], outcome: str) -> None:
     """An aborted download still says 200; its completion and its length tell."""
     (made,), _ = parse("nginx-json", web_line(T, **fields))
     assert made.outcome == outcome

@@ -1,0 +1,149 @@
+"""The loop: the checkpoint follows the acknowledgements, and never runs ahead of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rua_agents.agent import Agent
+from rua_agents.checkpoint import CheckpointFile
+from rua_agents.emitter import Stopping
+from rua_agents.settings import AgentSettings, Limits
+from rua_agents.tail import Tail, Watched
+from rua_agents.tally import Tally
+from rua_common.clock import ManualClock
+from rua_common.kafka import KafkaOptions
+from rua_schemas.events import Heartbeat, TelemetryEvent
+
+from tests.agent_rig import START_MS, origin, parse, web_line
+
+
+class Broker:
+    """Stands for the emitter; acknowledges when it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[TelemetryEvent] = []
+        self.beats: list[Heartbeat] = []
+        self.acked = self.marked = self.dead = 0
+        self.answers = True
+        self.room = 1_000
+        self.then: list[Callable[[], None]] = []
+
+    produced = property(lambda self: len(self.sent))
+    marked_is_acked = property(lambda self: self.acked >= self.marked)
+    all_acked = property(lambda self: self.acked >= len(self.sent))
+
+    def send(self, event: TelemetryEvent) -> None:
+        """Takes an event."""
+        if len(self.sent) - self.acked >= self.room:
+            raise Stopping
+        self.sent.append(event)
+
+    def beat(self, heartbeat: Heartbeat, acked: Any) -> None:
+        """Takes a heartbeat."""
+        self.beats.append(heartbeat)
+
+    def mark(self) -> None:
+        """As the emitter's."""
+        self.marked = len(self.sent)
+
+    def poll(self, seconds: float = 0) -> None:
+        """Acknowledges; when idle, goes on with the test."""
+        if self.answers:
+            self.acked = len(self.sent)
+        if seconds and self.then:
+            self.then.pop(0)()
+
+    def drain(self, seconds: float) -> bool:
+        """Whether everything is acknowledged."""
+        self.poll()
+        return bool(self.all_acked)
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+def run(folder: Path, *steps: Callable[[Broker], None], answers: bool = True, room: int = 1_000) -> Broker:
+    """Runs an agent on `folder`/*.log; each step is taken when it is idle, and after the last one it is stopped."""
+    settings = AgentSettings(
+        platform="lazada",
+        key_file="",
+        state_dir=str(folder / "state"),
+        kafka=KafkaOptions(bootstrap="x:1"),
+        sources=[],
+        agent_id="agent-1",
+        limits=Limits(checkpoint_seconds=0),
+    )
+    tally, broker = Tally(), Broker()
+    broker.answers, broker.room = answers, room
+    reader = Tail([Watched(origin("nginx-json", tally), [f"{folder}/*.log"])], settings.limits)
+    ticks = iter(range(10**9))
+    agent = Agent(
+        settings,
+        reader,
+        broker,  # type: ignore[arg-type]  # a stand-in
+        tally,
+        clock=ManualClock(START_MS),
+        monotonic=lambda: float(next(ticks)),
+    )
+
+    def stop() -> None:
+        agent.stopping = True
+
+    broker.then = [lambda step=step: step(broker) for step in steps] + [stop]
+    agent.run()
+    return broker
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What the agent says of itself."""
+    found: dict[str, Any] = msgspec.json.decode((folder / "state/status.json").read_bytes())
+    return found
+
+
+def test_events_are_numbered_sent_and_the_checkpoint_reaches_the_end(tmp_path: Path) -> None:
+    """And a second start sends nothing again, under a new epoch."""
+    log = tmp_path / "a.log"
+    log.write_bytes(web_line(START_MS) * 3)
+    first = run(tmp_path, lambda _: None)
+    assert [event.agent_seq for event in first.sent] == [1, 2, 3]
+    said = status(tmp_path)
+    assert (said["events_acked"], said["records"], said["lag_bytes"]) == (3, 3, 0)
+    assert said["files"][0]["acked_offset"] == log.stat().st_size
+    log.write_bytes(log.read_bytes() + web_line(START_MS + 1))
+    second = run(tmp_path, lambda _: None)
+    assert [event.agent_seq for event in second.sent] == [1]
+    assert second.sent[0].agent_epoch > first.sent[0].agent_epoch
+
+
+def test_the_checkpoint_does_not_move_before_the_ack(tmp_path: Path) -> None:
+    """What was sent and not acknowledged is sent again, with the same ids."""
+    (tmp_path / "a.log").write_bytes(web_line(START_MS) * 3)
+    silent = run(tmp_path, lambda _: None, answers=False)
+    found = CheckpointFile(tmp_path / "state").read("lazada")
+    assert found is None or all(file.offset == 0 for file in found.files)
+    again = run(tmp_path, lambda _: None)
+    assert [event.event_id for event in again.sent] == [event.event_id for event in silent.sent]
+
+
+def test_a_stop_in_the_middle_of_a_slice_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
+    """Else the rest of the slice would be lost."""
+    (tmp_path / "a.log").write_bytes(web_line(START_MS) * 5)
+    first = run(tmp_path, answers=True, room=2)
+    assert len(first.sent) == 2
+    again = run(tmp_path, lambda _: None)
+    assert len(again.sent) == 5
+    expected = [event.event_id for event in parse("nginx-json", web_line(START_MS) * 5)[0]]
+    assert [event.event_id for event in again.sent] == expected
+
+
+def test_a_heartbeat_tells_up_to_where_the_numbering_is_acknowledged(tmp_path: Path) -> None:
+    """With none missing below."""
+    log = tmp_path / "a.log"
+    log.write_bytes(web_line(START_MS) * 3 + b"{bad\n")
+    done = run(tmp_path, *[lambda _: None] * 12)
+    last = done.beats[-1]
+    assert (last.last_seq, last.events_acked, last.records_failed, last.files, last.lag_bytes) == (3, 3, 1, 1, 0)
+    assert done.beats[0].last_seq == 0

@@ -1,0 +1,67 @@
+"""The command line: events on stdout, the account on stderr, an exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rua_agents.__main__ import main
+
+from tests.agent_rig import DATA, KEY, NGINX_SAMPLE, PG_SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("source", "sample", "account"),
+    [
+        ("pgaudit-jsonlog", PG_SAMPLE, "records 145 = events 47 + merged 25 + ignored 73 ("),
+        ("nginx-json", NGINX_SAMPLE, "records 11 = events 10 + merged 0 + ignored 1 (not_http: 1) + failed 0"),
+    ],
+)
+def test_parse_prints_events_and_accounts_for_every_record(
+    source: str, sample: Path, account: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """A key that is thrown away is said to be one."""
+    assert main(["parse", "--source", source, str(sample)]) == 0
+    out, err = capfdbinary.readouterr()
+    events = [json.loads(line) for line in out.splitlines()]
+    assert account in err.decode()
+    assert "thrown away" in err.decode()
+    assert f"events {len(events)} " in err.decode()
+    assert [event["agent_seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+def test_parse_refuses_utf16_and_a_missing_file(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """With words, not with a traceback."""
+    assert main(["parse", "--source", "nginx-json", str(DATA / "tail_utf16le_crlf.log")]) == 1
+    assert main(["parse", "--source", "nginx-json", str(tmp_path / "none")]) == 1
+    err = capfdbinary.readouterr().err.decode()
+    assert "unsupported encoding" in err
+    assert "No such file" in err
+    assert "Traceback" not in err
+
+
+def test_the_zone_of_the_process_never_shows(tmp_path: Path) -> None:
+    """Case AV-01: the same bytes under any TZ, and neither typer, rich nor polars is imported."""
+    key = tmp_path / "key"
+    key.write_bytes(KEY)
+    key.chmod(0o400)
+    script = (
+        "import sys; from rua_agents.__main__ import main; code = main(sys.argv[1:]);"
+        "heavy = {'typer', 'rich', 'polars', 'pydantic', 'confluent_kafka'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else code)"
+    )
+    made = set()
+    for zone in ("UTC", "Asia/Bangkok", "America/New_York"):
+        for source, sample in (("pgaudit-jsonlog", PG_SAMPLE), ("nginx-json", NGINX_SAMPLE)):
+            command = [sys.executable, "-c", script, "parse", "--source", source, "--key-file", str(key)]
+            done = subprocess.run(
+                [*command, str(sample)], env=os.environ | {"TZ": zone}, capture_output=True, check=True, timeout=60
+            )
+            events = [json.loads(line) for line in done.stdout.splitlines()]
+            keep = [{k: v for k, v in e.items() if k not in ("observed_at", "agent_epoch")} for e in events]
+            made.add((source, json.dumps(keep)))
+    assert len(made) == 2
