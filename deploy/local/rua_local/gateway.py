@@ -56,21 +56,17 @@ class EmbeddedClickHouse:
         """Starts it and waits until it answers.
 
         Raises:
-            RuaError: the port is taken, another process has the data directory, or the engine did not open it.
+            RuaError: port or directory are taken, or the engine did not open it.
         """
         if self.pid is not None:
             return
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        require_free(self.port, "the ClickHouse gateway")
         module = [sys.executable, "-m", "rua_local.gateway"]
         command = [*module, "--data", str(self.data_dir), "--port", str(self.port), *self._users]
-        # the gateway opens its port only when the engine is open; a zone of the machine would change results
-        try:
-            self._child.start(command, ready=lambda: listening(self.port), environ={**os.environ, "TZ": "UTC"})
-        except ServiceFailed as why:
-            if "Cannot lock file" in str(why):
-                raise ServiceFailed(f"another gateway uses {self.data_dir}: stop it, or choose another one") from why
-            raise
+        environ = {**os.environ, "TZ": "UTC"}  # the machine's own zone would change results
+        with self._child.starting():
+            require_free(self.port, "the ClickHouse gateway")
+            # the gateway opens its port only when the engine is open
+            self._child.start(command, ready=lambda: listening(self.port), environ=environ)
 
     def stop(self) -> None:
         """Lets running queries end, closes the engine, stops."""

@@ -51,23 +51,18 @@ class EmbeddedKafka:
         """Starts the node, at the first time also formats its data directory, and waits until it answers.
 
         Raises:
-            RuaError: the jars cannot be fetched, the port is taken, or the node did not come up.
+            RuaError: the jars cannot be fetched, port or directory are taken, or the node did not come up.
         """
         if self.pid is not None:
             return
-        self.data_dir.mkdir(parents=True, exist_ok=True)
-        require_free(self.port, "Apache Kafka")
-        self._configure()
-        if not (self._topics / "meta.properties").exists():
-            self._format()
-        # the node opens its clients' port only when it is registered and has caught up with its metadata
-        command = jars.java("kafka.Kafka", [str(self._properties)], record=self._recording)
-        try:
+        with self._child.starting():
+            require_free(self.port, "Apache Kafka")
+            self._configure()
+            if not (self._topics / "meta.properties").exists():
+                self._format()
+            command = jars.java("kafka.Kafka", [str(self._properties)], record=self._recording)
+            # the node opens its clients' port only when it is registered and has caught up with its metadata
             self._child.start(command, ready=lambda: listening(self.port))
-        except ServiceFailed as why:
-            if "Failed to acquire lock" in str(why):
-                raise ServiceFailed(f"another Kafka uses {self.data_dir}: stop it, or choose another one") from why
-            raise
 
     def stop(self) -> None:
         """Stops it cleanly."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import queue
 import signal
@@ -10,9 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from rua_common.errors import RuaError
 
@@ -25,16 +29,39 @@ class ServiceFailed(RuaError):
 
 
 class Child:
-    """One program and what can happen to it. `pause` and `kill` are for tests of faults."""
+    """One program, its data directory, and what can happen to it. `pause` and `kill` are for tests of faults."""
 
     def __init__(self, name: str, log: Path) -> None:
         self.name, self.log = name, log
         self._process: subprocess.Popen[bytes] | None = None
+        self._claim: TextIO | None = None
 
     @property
     def pid(self) -> int | None:
         """Process id, None when it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Takes the directory of the log, so that no second program starts there; `stop` and `kill` give it back.
+
+        Raises:
+            ServiceFailed: it is taken.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        claim = self.log.with_name(".claim").open("w")
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as why:
+            claim.close()
+            taken = f"{self.name} runs in {self.log.parent} already: stop it, or choose another directory"
+            raise ServiceFailed(taken) from why
+        self._claim = claim
+        try:
+            yield
+        except BaseException:
+            self.kill()
+            raise
 
     def start(
         self,
@@ -44,10 +71,10 @@ class Child:
         environ: Mapping[str, str] | None = None,
         seconds: float = 60,
     ) -> None:
-        """Runs the command and waits until `ready` says so.
+        """Runs the command and waits until `ready` says so. Call it within `starting`.
 
         Raises:
-            ServiceFailed: it ended, or it was not ready after `seconds`.
+            ServiceFailed: the program ended, or it was not ready after `seconds`.
         """
         with self.log.open("ab") as log:
             self._process = _spawn(command, log.fileno(), environ)
@@ -56,26 +83,26 @@ class Child:
             if self.pid is None:
                 raise ServiceFailed(f"{self.name} ended with code {self._process.returncode}\n{self.tail()}")
             if time.monotonic() > deadline:
-                self.kill()
                 raise ServiceFailed(f"{self.name} does not answer after {seconds:g} s\n{self.tail()}")
             time.sleep(POLL_SECONDS)
 
     def stop(self, seconds: float = 30) -> None:
         """Asks it to end (SIGTERM) and waits; kills it after `seconds`. Nothing happens when it does not run."""
-        if self._process is None:
-            return
-        self.resume()
-        self._signal(signal.SIGTERM)
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.kill()
+        if self._process is not None:
+            self.resume()
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(seconds)
+        self.kill()
 
     def kill(self) -> None:
         """Ends it at once, as a crash would (SIGKILL)."""
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._process.wait()
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
 
     def pause(self) -> None:
         """Freezes it (SIGSTOP): connections stay open and nobody answers."""
@@ -86,9 +113,10 @@ class Child:
         self._signal(signal.SIGCONT)
 
     def tail(self, lines: int = 15) -> str:
-        """The end of its log, and where the rest is."""
+        """The end of its log without Java's call stacks, and where the rest is."""
         text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
-        return "\n".join([f"the end of {self.log}:", *text.splitlines()[-lines:]])
+        telling = [line for line in text.splitlines() if not line.startswith("\tat ")]
+        return "\n".join([f"the end of {self.log}:", *telling[-lines:]])
 
     def _signal(self, number: signal.Signals) -> None:
         if self.pid is not None and self._process is not None:
