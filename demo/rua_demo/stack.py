@@ -93,12 +93,19 @@ class Stack:
     Args:
         data: keeps Kafka's and ClickHouse's data and every log.
         environ: the environment of all children.
+        ports: of Kafka and of ClickHouse; free ones when not given.
     """
 
-    def __init__(self, data: Path, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self,
+        data: Path,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        ports: tuple[int | None, int | None] = (None, None),
+    ) -> None:
         self.data = data.absolute()
         self.logs, self.status = self.data / "logs", self.data / "status"
-        self._environ = dict(environ)
+        self._environ, self._ports = dict(environ), ports
         self.kafka = environ.get(KAFKA, "")
         self.clickhouse = environ.get(CLICKHOUSE, "")
         self._services: list[_Service] = []
@@ -118,8 +125,8 @@ class Stack:
         """
         for folder in (self.logs, self.status):
             folder.mkdir(parents=True, exist_ok=True)
-        kafka = None if self.kafka else EmbeddedKafka(self.data / "kafka")
-        clickhouse = None if self.clickhouse else EmbeddedClickHouse(self.data / "clickhouse")
+        kafka = None if self.kafka else EmbeddedKafka(self.data / "kafka", port=self._ports[0])
+        clickhouse = None if self.clickhouse else EmbeddedClickHouse(self.data / "clickhouse", self._ports[1])
         self._services = [one for one in (kafka, clickhouse) if one is not None]
         with ThreadPoolExecutor(2) as pool:
             started = [pool.submit(one.start) for one in self._services]
