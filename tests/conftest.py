@@ -9,6 +9,22 @@ from rua_local.gateway import EmbeddedClickHouse
 from rua_local.kafka import EmbeddedKafka
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--fault-seed 7` repeats a run of the fault test."""
+    parser.addoption(
+        "--fault-seed", type=int, default=None, help="seed of the faults; random, and printed, if not given"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long proofs run only when a `-m` expression asks for them."""
+    if config.option.markexpr:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if item not in slow]
+    config.hook.pytest_deselected(items=slow)
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
     """The session's Kafka. Give topics and groups names of your own; never stop or pause this one."""

@@ -180,6 +180,10 @@ class Rig:
                 found[one.alert_id, one.revision].add(message.value())
         return dict(found)
 
+    def sent(self) -> list[TelemetryEvent]:
+        """Every event of the topic, copies included."""
+        return [decode(message.value(), TelemetryEvent) for message in self.read(self.events)]
+
     def raised(self) -> list[Alert]:
         """Alerts of this platform, as they were sent."""
         found = [decode(message.value(), Alert) for message in self.read(topics.ALERTS)]

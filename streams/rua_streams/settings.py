@@ -21,8 +21,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         group: Prefix of the consumer groups and of the transactional ids: `<group>-detect`, `<group>-store`.
         platforms: Comma-separated; empty: every platform whose topic exists when the worker starts.
         max_batch_records: Largest record batch that is decoded at once.
-        checkpoint_seconds: Longest time between checkpoints; they come sooner when much has changed.
-        checkpoint_rows: So many changed rows bring the next checkpoint forward.
+        checkpoint_seconds: Usual time between checkpoints; up to six times as much when they are slow.
         transaction_timeout_seconds: After it the broker aborts the transaction of a worker that vanished.
         foreign_transaction_wait_seconds: How long a restore waits for somebody else's open transaction.
         store_rows: Rows of one insert at most.
@@ -42,9 +41,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     kafka: KafkaOptions
     group: str = "rua"
     platforms: str = ""
-    max_batch_records: int = 2_000
+    max_batch_records: int = 5_000
     checkpoint_seconds: float = 5.0
-    checkpoint_rows: int = 20_000
     transaction_timeout_seconds: float = 10.0
     foreign_transaction_wait_seconds: float = 75.0
     store_rows: int = 10_000

@@ -80,7 +80,7 @@ class BatchApp(faust.App):
     """A Faust app that runs a shell. `max_batch_records` bounds one batch."""
 
     shell: Shell
-    max_batch_records: int = 2_000
+    max_batch_records: int = 5_000
 
 
 class BatchSchema(faust.Schema[Any, Any]):
