@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,12 +78,14 @@ def fetched() -> Path:
     home.mkdir(parents=True, exist_ok=True)
     with _alone(home / ".lock"):
         if not _complete(home / "lib", jars):  # another process may have done it while we waited
-            shutil.rmtree(home / "lib", ignore_errors=True)
             for stale in home.glob("*.aot*"):  # Java ignores a cache in silence when a jar's time stamp differs
                 stale.unlink()
-            with tempfile.TemporaryDirectory(dir=home) as temporary:
-                _fetch(jars, Path(temporary))
-                (Path(temporary) / "lib").rename(home / "lib")
+            fetching = home / "fetching"  # what an interrupted fetch left there goes; only a whole one becomes `lib`
+            for unfinished in (fetching, home / "lib"):
+                shutil.rmtree(unfinished, ignore_errors=True)
+            _fetch(jars, fetching)
+            (fetching / "lib").rename(home / "lib")
+            shutil.rmtree(fetching)
     return home / "lib"
 
 
@@ -140,7 +141,7 @@ def _fetch(jars: Sequence[Jar], into: Path) -> None:
     sys.stderr.write(f"fetching Apache Kafka {KAFKA}, 43 MB, once\n")
     begun = time.monotonic()
     library, repository = into / "lib", _Repository(into / "repository")
-    library.mkdir()
+    library.mkdir(parents=True)
     with ThreadPoolExecutor(8) as pool:
         for jar, path in zip(jars, pool.map(repository.download, jars), strict=True):
             path.rename(library / jar.file)
