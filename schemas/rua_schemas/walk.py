@@ -5,8 +5,8 @@ take each step together: a handful of numpy operations a field, whatever the num
 cheaply (very large numbers, long arrays) it doubts; the caller looks at doubtful rows one by one. Text is not checked
 here for being UTF-8.
 
-Positions only grow, and a row that runs past its end is held just behind it, so that no length, however large, leads
-far out of the data, and no row can come back to its end by chance. At least 8 bytes must follow the last row.
+Positions only grow, so a row that runs past its end cannot come back to it by chance. Behind the data is its last byte
+again, however far a length leads. At least 8 bytes must follow the last row.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Data:
 
 
 class Rows:
-    """Where each row stands, the place behind its end where it is held back, and whether it is in doubt (not 0)."""
+    """Where each row stands, and whether it is in doubt (not 0)."""
 
-    __slots__ = ("data", "doubt", "limit", "pos")
+    __slots__ = ("data", "doubt", "pos")
 
-    def __init__(self, data: Data, pos: Positions, limit: Positions, doubt: Bytes) -> None:
-        self.data, self.pos, self.limit, self.doubt = data, pos, limit, doubt
+    def __init__(self, data: Data, pos: Positions, doubt: Bytes) -> None:
+        self.data, self.pos, self.doubt = data, pos, doubt
 
     def byte(self) -> Bytes:
         """The byte at which each row stands, which it passes."""
@@ -56,7 +56,7 @@ class Rows:
 
     def some(self, step: Step, which: Indexes) -> None:
         """Some of the rows take a step."""
-        part = Rows(self.data, self.pos[which], self.limit[which], self.doubt[which])
+        part = Rows(self.data, self.pos[which], self.doubt[which])
         step(part)
         self.pos[which], self.doubt[which] = part.pos, part.doubt
 
@@ -66,7 +66,7 @@ Step = Callable[[Rows], None]
 
 def doubtful(step: Step, data: Data, starts: Positions, ends: Positions) -> NDArray[np.bool_]:
     """Which rows are not, for sure, exactly one canonical record from start to end."""
-    rows = Rows(data, starts, ends + 1, np.zeros(len(starts), np.uint8))
+    rows = Rows(data, starts, np.zeros(len(starts), np.uint8))
     step(rows)
     doubts: NDArray[np.bool_] = (rows.doubt != 0) | (rows.pos != ends)
     return doubts
@@ -109,10 +109,6 @@ def _nullable(inner: Step, *, present: int) -> Step:
 
 
 def _array(item: Step) -> Step:
-    def held_back(rows: Rows) -> None:
-        item(rows)
-        rows.pos = np.minimum(rows.pos, rows.limit)
-
     def end(rows: Rows) -> None:
         rows.doubt |= rows.byte()  # no second block
 
@@ -121,7 +117,7 @@ def _array(item: Step) -> Step:
         rows.doubt |= (count & 1) | (count > 2 * MOST_ITEMS)
         left = np.minimum(count >> 1, MOST_ITEMS)
         for k in range(int(left.max(initial=0))):
-            rows.some(held_back, np.flatnonzero(left > k))
+            rows.some(item, np.flatnonzero(left > k))
         rows.some(end, np.flatnonzero(count))
 
     return step
@@ -180,7 +176,6 @@ def _text(rows: Rows) -> None:
     if which.size:
         rows.pos[which] = start[which]
         rows.some(_long_text, which)
-    rows.pos = np.minimum(rows.pos, rows.limit)
 
 
 def _long_text(rows: Rows) -> None:
