@@ -46,12 +46,18 @@ def registry_id(text: str) -> str | None:
 def path_shape(path: str) -> str:
     """A URL's path without what names one person or thing: numbers, uuids, e-mail addresses, tokens, other scripts."""
     path = path.partition("?")[0].partition("#")[0]
-    return "/".join(segment_shape(unquote(s)) for s in path[: 8 * MAX_CHARACTERS].split("/"))[:MAX_CHARACTERS]
+    return "/".join([segment_shape(unquote(s) if "%" in s else s) for s in path[: 8 * MAX_CHARACTERS].split("/")])[
+        :MAX_CHARACTERS
+    ]
 
 
-def segment_shape(segment: str) -> str:
+def segment_shape(segment: str) -> str:  # noqa: PLR0911 - a table of cases
     """One segment of a path, likewise."""
+    if segment.isalpha() and segment.isascii() and len(segment) <= WORD_CHARACTERS:
+        return segment
     segment = segment.partition(";")[0]
+    if segment.isdigit():
+        return "{n}"
     if not segment or _VERSION.fullmatch(segment):
         return segment
     if "@" in segment or "%" in segment:

@@ -63,13 +63,20 @@ class Statements:
 
     def __init__(self, pseudonymiser: Pseudonymiser) -> None:
         self._pseudonym = pseudonymiser.pseudonym
+        self._last: tuple[str, str | None] = ("", None)
         self._fingerprint = lru_cache(CACHED)(self._fingerprint_of)
         self._facts = lru_cache(CACHED)(self._facts_of)
 
     def fingerprint(self, text: str) -> str | None:
         """Keyed hash of the text's shape, or None if it cannot be tokenised."""
-        if len(text) > MAX_CHARACTERS:
-            return None
+        if text == self._last[0]:
+            return self._last[1]  # OBJECT and SESSION records repeat the text
+        made = self._shared(text) if len(text) <= MAX_CHARACTERS else None
+        self._last = text, made
+        return made
+
+    def _shared(self, text: str) -> str | None:
+        """Of a text whose simple literals are replaced first, so that many texts share one entry of the cache."""
         if _NOT_SIMPLE.search(text) is None and text.count("'") % 2 == 0:
             text = _LIST.sub("0", _SIMPLE_NUMBER.sub("0", _SIMPLE_STRING.sub("'0'", text)))
         return self._fingerprint(text) if len(text) <= CACHED_CHARACTERS else self._fingerprint_of(text)

@@ -81,16 +81,18 @@ def fields_of(record: dict[str, Any], given: tuple[tuple[str, str], ...] = ()) -
 def text(value: object) -> str | None:
     """A text that says something; nginx writes `-` or nothing for what is absent."""
     if isinstance(value, str):
-        return value if value not in ("", "-") else None
+        return value if value and value != "-" else None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def count(value: object) -> int | None:
     """A number that is not negative, given as number or text."""
-    if isinstance(value, bool):
-        return None
+    if type(value) is int:
+        return value if 0 <= value < 1 << 62 else None
     if isinstance(value, str):
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
-    if isinstance(value, float):
+    elif isinstance(value, float):
         value = int(value) if value.is_integer() else None
-    return value if isinstance(value, int) and 0 <= value < 1 << 62 else None
+    else:
+        return None
+    return value if value is not None and 0 <= value < 1 << 62 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -38,6 +39,7 @@ METHODS: Mapping[str, tuple[Kind, Action]] = {
 NO_DATA = frozenset(("OPTIONS", "TRACE", "CONNECT"))
 READING_WORDS = frozenset(("graphql", "search", "query", "list"))
 CLIENT_CLOSED = 499
+_NUMBERS = re.compile(r"/[0-9]+(?=/|$)")
 BROWSERS = frozenset(("Chrome", "Firefox", "Safari", "Edge", "Opera"))
 
 
@@ -59,9 +61,14 @@ class Target(NamedTuple):
     reads: bool
 
 
-@lru_cache(16_384)
 def target(path: str) -> Target:
     """Facts of a path."""
+    # so that paths that differ in numbers only share one entry of the cache
+    return _target(_NUMBERS.sub("/{n}", path.partition("?")[0]))
+
+
+@lru_cache(16_384)
+def _target(path: str) -> Target:
     shape = labels.path_shape(path)
     segments = shape.lower().split("/")
     _, dot, extension = segments[-1].rpartition(".")

@@ -83,13 +83,14 @@ class PgauditParser:
         """
         audit = read_audit(line.message, truncated=line.truncated)
         statements = self.memory.statements
-        for statement in statements.expired(line.at_ms):
-            self._close(statement)
+        complete = statements.expired(line.at_ms)
         session = self._session(line)
         current = statements.open.pop(session.key, None)
         if current is not None and current.number != audit.statement:
-            self._close(current)
+            complete.append(current)
             current = None
+        for statement in complete:
+            self._close(statement)
         if current is None:
             role, strong = self.memory.roles.get(session.key, (None, False))
             first = position(line.record.offset)
@@ -97,7 +98,8 @@ class PgauditParser:
         current.last_ms = max(current.last_ms, line.at_ms)
         self._add(current, line, audit)
         statements.open[session.key] = current
-        return statements.due()
+        # nothing new can be due unless a statement was completed
+        return statements.due() if complete or len(current.groups) >= MAX_GROUPS // 2 else []
 
     def flush(self) -> list[Draft]:
         """Completes everything."""
