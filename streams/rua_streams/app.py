@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
 import signal
 import ssl
 import subprocess
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -33,13 +35,14 @@ from rua_streams.kafka_log import KafkaLog
 from rua_streams.outbox import Outbox
 from rua_streams.settings import WorkerSettings
 from rua_streams.shell import BaseShell
-from rua_streams.store import Keeper, StoreShell
+from rua_streams.store import Keeper, StoreShell, Table
 from rua_streams.tables import EventTable, Graveyard, RecordTable
 from rua_streams.transport import BatchApp, BatchSchema
 
 LOG = logging.getLogger(__name__)
 Role = Literal["detect", "store"]
-TICK_SECONDS, ALERT_TICK_SECONDS, STATUS_SECONDS = 0.1, 0.05, 0.5
+HTTP_PORT = "RUA_WORKER_HTTP_PORT"
+TICK_SECONDS, ALERT_TICK_SECONDS, STATUS_SECONDS, WATCH_SECONDS = 0.1, 0.05, 0.5, 1.0
 REACH_SECONDS = 20.0
 COMMIT_SECONDS = 1.0
 
@@ -168,11 +171,16 @@ def store_shell(
     options, group = settings.kafka.librdkafka(), f"{settings.group}-store"
     graveyard = Graveyard(Outbox(options), metrics)
     events = EventTable(event_sink, graveyard)
-    alerts = RecordTable(partial(decode, kind=Alert), alert_sink.write_alerts, graveyard)
-    heartbeats = RecordTable(partial(decode, kind=Heartbeat), alert_sink.write_heartbeats, graveyard)
-    letters = RecordTable(partial(decode, kind=DeadLetter), alert_sink.write_dead_letters, graveyard)
-    small = {topics.ALERTS: alerts.store, topics.HEARTBEATS: heartbeats.store, topics.DLQ: letters.store}
-    large = {name: events.store for name in names if name not in small}
+    small: dict[str, Table] = {
+        topics.ALERTS: RecordTable("alerts", partial(decode, kind=Alert), alert_sink.write_alerts, graveyard),
+        topics.HEARTBEATS: RecordTable(
+            "heartbeats", partial(decode, kind=Heartbeat), alert_sink.write_heartbeats, graveyard
+        ),
+        topics.DLQ: RecordTable(
+            "dead_letters", partial(decode, kind=DeadLetter), alert_sink.write_dead_letters, graveyard
+        ),
+    }
+    large: dict[str, Table] = {name: events for name in names if name not in small}
     keepers = (
         Keeper("small", small, settings.store_rows, settings.alert_linger_seconds),
         Keeper("events", large, settings.store_rows, settings.store_linger_seconds),
@@ -196,13 +204,12 @@ def wire(
             tp = event.message.tp
             shell.consumer.taken(tp)
             await shell.receive(tp, event.value, event.message.checksum)
+            await asyncio.sleep(0)  # while batches wait, nothing else would ever run: heartbeats, commits, status
 
     async def own(*_: Any, **__: Any) -> None:
         await shell.own()
 
     app.on_rebalance_complete.connect(own, weak=False)
-    for seconds, tick in ticks:
-        every(app, seconds, tick)
 
     async def watch() -> None:
         shell.watch()
@@ -210,15 +217,15 @@ def wire(
     async def status() -> None:
         shell.write_status()
 
-    every(app, 1.0, watch)
-    every(app, STATUS_SECONDS, status)
+    for seconds, tick in (*ticks, (WATCH_SECONDS, watch), (STATUS_SECONDS, status)):
+        every(app, seconds, partial(shell.guarded, tick))
     if shell.settings.http_port is not None:
         http = Http(shell, shell.settings.http_port)
         app.task(http.start)
 
 
 def every(app: BatchApp, seconds: float, call: Callable[[], Awaitable[None]]) -> None:
-    """Calls it again and again, never twice at once; an exception ends the worker, as Faust does with its tasks."""
+    """Calls it again and again, never twice at once."""
 
     async def loop() -> None:
         while not app.should_stop:
@@ -257,10 +264,14 @@ def tame(root: logging.Logger) -> None:
 def supervise(commands: Sequence[Sequence[str]]) -> int:
     """Runs several workers as child processes: the role `all`. One that fails takes the others with it, drained.
 
+    Each serves HTTP on a port of its own: the given one, the next, and so on.
+
     Returns:
         The first exit status that is not 0, else 0.
     """
-    children = [subprocess.Popen(command) for command in commands]
+    port = os.environ.get(HTTP_PORT)
+    ports = [{} if port is None else {HTTP_PORT: str(int(port) + number)} for number in range(len(commands))]
+    children = [subprocess.Popen(c, env={**os.environ, **own}) for c, own in zip(commands, ports, strict=True)]
 
     def stop(*_: Any) -> None:
         for child in children:
@@ -269,7 +280,7 @@ def supervise(commands: Sequence[Sequence[str]]) -> int:
     previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         while all(child.poll() is None for child in children):
-            signal.sigtimedwait([], 0.2) if hasattr(signal, "sigtimedwait") else None
+            time.sleep(0.2)
         failed = [child.returncode for child in children if child.poll()]
         stop()
         codes = failed + [child.wait() for child in children]
