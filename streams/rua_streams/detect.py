@@ -22,6 +22,7 @@ from rua_streams.dead_letters import Notices, Ratio, dead_letter, too_many, wron
 from rua_streams.engine import Engine
 from rua_streams.fence import Fence
 from rua_streams.intake import WRONG_PLATFORM, Intake, take_in
+from rua_streams.kafka_log import ATTEMPTS_SECONDS
 from rua_streams.outbox import Broken, Outbox
 from rua_streams.partition import Cursor, Partition, Rows, Snapshot, table
 from rua_streams.settings import WorkerSettings
@@ -152,11 +153,13 @@ class DetectShell(BaseShell):
             taken = [(w, w.partition.snapshot()) for w in self.owned.values() if w.partition.changed]
             if not taken:
                 return
+            self.watchdog.back_off("broker", time.monotonic() + ATTEMPTS_SECONDS)
             if not await self.thread(self.outbox.settle, give_up):
                 return
             results = await asyncio.gather(
                 *(self.thread(timed, w.partition.write, s) for w, s in taken), return_exceptions=True
             )
+            self.watchdog.over("broker")
             for (work, snapshot), result in zip(taken, results, strict=True):
                 await self.written(work, snapshot, result)
 

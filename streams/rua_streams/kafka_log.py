@@ -23,7 +23,7 @@ from faust.types import TP
 from rua_streams.checkpoint import Bounds, Lost, TopicFacts
 
 CALL_SECONDS = 30.0
-ATTEMPTS_SECONDS = 60.0
+ATTEMPTS_SECONDS = 300.0  # a broker that is away longer has let the transaction expire anyway
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # declared untyped
 
 
@@ -82,7 +82,8 @@ class KafkaLog:
         state_topic: Callable[[str], str],
         transaction_timeout_seconds: float = 10.0,
     ) -> None:
-        self.options, self.group, self.state_topic = dict(options), group, state_topic
+        # these clients are not polled, so their log lines, hundreds in an outage, could not go through `logging`
+        self.options, self.group, self.state_topic = {**options, "log_level": 2}, group, state_topic
         self.transaction_ms = round(transaction_timeout_seconds * 1_000)
         self.admin = AdminClient(self.options)
 

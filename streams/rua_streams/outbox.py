@@ -28,7 +28,8 @@ class Outbox:
 
     def __init__(self, options: Mapping[str, Any], *, producer: Callable[[dict[str, Any]], Any] = Producer) -> None:
         # 0: a record waits for a broker that is away as long as it takes
-        self._producer = producer({**options, **PRODUCER, "linger.ms": 0, "message.timeout.ms": 0})
+        own = {"linger.ms": 0, "message.timeout.ms": 0, "logger": logging.getLogger("librdkafka")}
+        self._producer = producer({**options, **PRODUCER, **own})
         self._open: set[int] = set()
         self._again: list[tuple[float, int, str, bytes, bytes]] = []
         self._tickets, self._lock = itertools.count(), threading.Lock()

@@ -32,8 +32,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
         late_seconds: An event that comes so long after it occurred is counted as late.
         stall_seconds: Lag without progress or declared back-off for so long ends the process.
         drain_seconds: How long a stop waits for a store that is away.
-        http_port: Serves `/ready` and `/metrics` on it, if given.
-        status_file: Rewritten twice a second, if given.
+        http_port: Serves `/ready` and `/metrics`, if given; with the role `all`, detect on it and store on the next.
+        status_file: Rewritten twice a second, if given; `{role}` in it stands for the role.
         log_level: Of the process's log on stderr.
         log_json: Whether log lines are JSON.
     """

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from faust.types import TP
 from rua_common.errors import RetryLater
@@ -27,14 +28,25 @@ LONGEST_WAIT_SECONDS = 30.0
 BUFFERED_RANGES = 3  # of a partition, before no more is fetched of it
 
 
-Store = Callable[[Range], None]
+class Table(Protocol):
+    """Where the ranges of a topic go."""
+
+    name: str
+
+    def store(self, cut: Range) -> None:
+        """Stores a range, once. Blocks.
+
+        Raises:
+            RetryLater: the store is slow or away.
+        """
+        ...
 
 
 class Keeper:
     """Lanes that share a pace and a way to store: one for events, one for what is small and urgent."""
 
-    def __init__(self, name: str, stores: Mapping[str, Store], max_rows: int, linger_seconds: float) -> None:
-        self.name, self.stores, self.max_rows, self.linger_seconds = name, stores, max_rows, linger_seconds
+    def __init__(self, name: str, tables: Mapping[str, Table], max_rows: int, linger_seconds: float) -> None:
+        self.name, self.tables, self.max_rows, self.linger_seconds = name, tables, max_rows, linger_seconds
         self.lanes: dict[TP, Lane] = {}
         self.lock = asyncio.Lock()
 
@@ -53,7 +65,7 @@ class StoreShell(BaseShell):
 
     def keeper(self, topic: str) -> Keeper:
         """The keeper of a topic."""
-        return next(k for k in self.keepers if topic in k.stores)
+        return next(k for k in self.keepers if topic in k.tables)
 
     def lanes(self) -> Mapping[TP, Lane]:
         """All lanes."""
@@ -80,7 +92,7 @@ class StoreShell(BaseShell):
         self.draining_until = started  # a flush that still waits for the store gives up now
         for keeper in self.keepers:
             async with keeper.lock:
-                mine = [tp for tp in assigned if tp.topic in keeper.stores]
+                mine = [tp for tp in assigned if tp.topic in keeper.tables]
                 keeper.lanes = {one.tp: one for one in await self.begin(mine)}
         self.draining_until = None
         self.took_over(assigned, time.monotonic() - started)
@@ -119,19 +131,20 @@ class StoreShell(BaseShell):
         await self.consumer.force_commit()
         if self.consumer.committed_marks.get(one.tp) != Mark(one.stored, one.note):
             return False  # the group has moved on, or the broker is away: the next tick or the next owner goes on
-        if not await self.insist(keeper.stores[one.tp.topic], cut):
+        if not await self.insist(keeper.tables[one.tp.topic], cut):
             return False
         one.done(cut.last, time.monotonic())
+        self.metrics.add("rua_sink_rows_total", len(cut.records), table=keeper.tables[one.tp.topic].name)
         self.watchdog.progress(time.monotonic())
         self.metrics.add("rua_worker_events_total", len(cut.records), role=self.role, topic=one.tp.topic)
         return True
 
-    async def insist(self, store: Store, cut: Range) -> bool:
+    async def insist(self, table: Table, cut: Range) -> bool:
         """Repeats until the range is stored. False: told to stop waiting."""
         wait = 0.5
         while True:
             try:
-                await self.thread(store, cut)
+                await self.thread(table.store, cut)
             except RetryLater as why:
                 wait, reason = why.after_seconds, str(why)
             except Exception as why:
@@ -141,6 +154,7 @@ class StoreShell(BaseShell):
                 self.watchdog.over("store")
                 return True
             LOG.warning("%s-%d: %s", *cut.tp, reason)
+            self.metrics.add("rua_sink_retries_total", table=table.name)
             self.watchdog.back_off("store", time.monotonic() + wait)
             if not await self.pause_for(wait):
                 return False

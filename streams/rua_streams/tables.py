@@ -50,6 +50,8 @@ class EventTable:
     What cannot be decoded is skipped here: the detect role, which sees every record too, dead-letters it.
     """
 
+    name = "events"
+
     def __init__(self, sink: EventSink, graveyard: Graveyard) -> None:
         self.sink, self.graveyard, self.codec = sink, graveyard, ColumnCodec()
 
@@ -76,9 +78,9 @@ class RecordTable(Generic[T]):
     """Small records, one by one: alerts, heartbeats, dead letters."""
 
     def __init__(
-        self, read: Callable[[bytes], T], write: Callable[[Sequence[T], str], None], graveyard: Graveyard
+        self, name: str, read: Callable[[bytes], T], write: Callable[[Sequence[T], str], None], graveyard: Graveyard
     ) -> None:
-        self.read, self.write, self.graveyard = read, write, graveyard
+        self.name, self.read, self.write, self.graveyard = name, read, write, graveyard
 
     def store(self, cut: Range) -> None:
         """Writes the range's records under its token.
