@@ -33,6 +33,7 @@ from rua_agents.tally import Tally
 log = logging.getLogger(__name__)
 REPLAY_SECONDS = 0.02
 REPLAY_STATUS_SECONDS = 0.1
+REPLAY_CHECKPOINT_SECONDS = 0.2  # a world's feeder waits for what is acknowledged
 STATUS_SECONDS = 1.0
 set_field: Callable[[Any, str, Any], None] = msgspec.structs.force_setattr
 
@@ -82,7 +83,7 @@ class Agent:
         try:
             while not self.stopping:
                 moved = self._turn()
-                self._keep_house(idle=not moved)
+                self._keep_house()
                 self._emitter.poll(0 if moved else self._idle_seconds())
         except Stopping:
             torn = True
@@ -98,7 +99,7 @@ class Agent:
             moved = True
             self._send(drafts)
             self._emitter.poll()
-            self._keep_house(idle=False)
+            self._keep_house()
             if self.stopping:
                 break
         return moved
@@ -115,11 +116,11 @@ class Agent:
                 set_field(draft, "clock_error_ms", offset.error_ms)
             self._emitter.send(draft)
 
-    def _keep_house(self, *, idle: bool) -> None:
+    def _keep_house(self) -> None:
         now = self._monotonic()
         if self._snapshot is not None and self._emitter.marked_is_acked:
             self._commit()
-        every = REPLAY_STATUS_SECONDS if idle and self._settings.replay else self._settings.limits.checkpoint_seconds
+        every = REPLAY_CHECKPOINT_SECONDS if self._settings.replay else self._settings.limits.checkpoint_seconds
         if self._snapshot is None and self._dirty and now - self._checkpoint_at >= every:
             self._checkpoint_at = now
             self._take_snapshot()

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from rua_common.clock import Clock
-from rua_common.errors import RuaError
+from rua_common.errors import PoisonEvent, RuaError
 from rua_common.kafka import PRODUCER, KafkaOptions
 from rua_schemas.codec import Encoder
 from rua_schemas.events import DeadLetter, Heartbeat, TelemetryEvent
@@ -101,10 +101,14 @@ class Emitter:
             SendingFailed: an earlier message can never be delivered.
             Stopping: told to stop while waiting.
         """
-        value = self._encode(event)
-        if len(value) > self._limits.message_bytes:
-            value = self._encode(cut(event))
         self.produced += 1
+        try:
+            value = self._encode(event)
+            if len(value) > self._limits.message_bytes:
+                value = self._encode(cut(event))
+        except PoisonEvent as why:
+            self.bury(self.topic, why.reason, f"{event.event_id}: {why.detail}", b"")
+            return
         if len(value) > self._limits.message_bytes:
             self.bury(self.topic, "too_large", f"{len(value)} bytes", value)
             return

@@ -22,6 +22,59 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.A
 _PIECES = re.compile(r"[-_.+~]")
 _DIGITS = re.compile(r"\d+(?:[ ._:-]*\d+)+|\d{2,}")
 _EXTENSION = re.compile(r"(.*?)((?:\.[A-Za-z][A-Za-z0-9]{0,7}){1,2})", re.ASCII)
+# what follows one of these is somebody, unless it is a common word
+_PEOPLE = frozenset(
+    (
+        "user",
+        "users",
+        "customer",
+        "customers",
+        "member",
+        "members",
+        "account",
+        "accounts",
+        "profile",
+        "profiles",
+        "buyer",
+        "buyers",
+        "people",
+        "person",
+        "employee",
+        "employees",
+        "staff",
+        "u",
+        "username",
+    )
+)
+_COMMON = frozenset(
+    (
+        "export",
+        "exports",
+        "download",
+        "downloads",
+        "dump",
+        "backup",
+        "search",
+        "query",
+        "list",
+        "me",
+        "self",
+        "new",
+        "edit",
+        "bulk",
+        "batch",
+        "count",
+        "import",
+        "all",
+        "orders",
+        "addresses",
+        "settings",
+        "login",
+        "logout",
+        "index",
+    )
+)
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -46,9 +99,10 @@ def registry_id(text: str) -> str | None:
 def path_shape(path: str) -> str:
     """A URL's path without what names one person or thing: numbers, uuids, e-mail addresses, tokens, other scripts."""
     path = path.partition("?")[0].partition("#")[0]
-    return "/".join([segment_shape(unquote(s) if "%" in s else s) for s in path[: 8 * MAX_CHARACTERS].split("/")])[
-        :MAX_CHARACTERS
-    ]
+    parts = [unquote(s) if "%" in s else s for s in path[: 8 * MAX_CHARACTERS].split("/")]
+    pairs = zip(["", *parts], parts, strict=False)
+    shapes = [_of_person(part) if before.lower() in _PEOPLE else segment_shape(part) for before, part in pairs]
+    return "/".join(shapes)[:MAX_CHARACTERS]
 
 
 def segment_shape(segment: str) -> str:  # noqa: PLR0911 - a table of cases
@@ -70,6 +124,14 @@ def segment_shape(segment: str) -> str:  # noqa: PLR0911 - a table of cases
         return "{token}" + extension
     stem = _DIGITS.sub("{n}", _UNPRINTABLE.sub("{text}", stem))
     return ("{n}" if stem.isdigit() else stem) + extension
+
+
+def _of_person(segment: str) -> str:
+    """A segment that may be somebody's name: nobody can tell names from words."""
+    shape = segment_shape(segment)
+    stem, dot, extension = shape.partition(".")
+    common = not stem or stem.lower() in _COMMON or _PLACEHOLDER.fullmatch(stem)
+    return shape if common else "{id}" + dot + extension
 
 
 def _is_token(piece: str) -> bool:

@@ -15,6 +15,7 @@ PREFIX = "AUDIT: "
 SENTINELS = frozenset(("<none>", "<not logged>", "<previously logged>"))
 PREVIOUSLY_LOGGED = "<previously logged>"
 WITHOUT_ROWS, WITH_ROWS, CUT = 9, 10, 8
+MOST_ROWS = 1 << 62
 
 
 class BadAudit(ValueError):
@@ -49,6 +50,8 @@ def read_audit(message: str, *, truncated: bool = False) -> Audit:
             raise BadAudit(f"{n} fields")
         kind, statement, substatement, klass, command, _, table, text = fields[:8]
         rows = int(fields[9]) if n == WITH_ROWS and not (truncated and not fields[9].isdigit()) else None
+        if rows is not None and not 0 <= rows <= MOST_ROWS:
+            raise BadAudit("rows out of range")
         known = None if text in SENTINELS and text != PREVIOUSLY_LOGGED else text
         return Audit(
             kind == "OBJECT", int(statement), int(substatement), klass, command.upper(), table or None, known, rows

@@ -36,7 +36,7 @@ _DECODER = msgspec.json.Decoder(_Line)
 
 
 def _line(record: RawRecord) -> tuple[_Line, int]:
-    if not record.truncated:
+    if not record.truncated and b"\\u0000" not in record.data:
         try:
             return _DECODER.decode(record.data), 0
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -161,6 +161,16 @@ def test_an_event_too_large_is_cut_and_if_that_does_not_help_dead_lettered() -> 
     assert (tiny.produced, tiny.acked, tiny.dead, tiny.marked_is_acked) == (1, 0, 1, True)
 
 
+def test_an_event_that_cannot_be_encoded_is_dead_lettered_without_its_value() -> None:
+    """It never stops the agent."""
+    one, broker = emitter()
+    one.send(msgspec.structs.replace(an_event(), rows=1 << 70))
+    one.send(an_event())
+    assert [topic for topic, _, _ in broker.sent] == ["rua.dlq", "rua.events.lazada"]
+    letter = decode(broker.sent[0][2], DeadLetter)
+    assert (letter.reason, letter.value) == ("unencodable", b"")
+
+
 def test_cutting_keeps_who_what_and_when() -> None:
     """Only long texts go."""
     event = msgspec.structs.replace(an_event(), dataset="d" * 10_000)

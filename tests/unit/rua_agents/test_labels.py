@@ -20,6 +20,9 @@ from rua_agents.labels import path_shape, product, registry_id
         ("/p/+66812345678/a", "/p/+{n}/a"),
         ("/r/orders-2026-03-02.csv.gz", "/r/orders-{n}.csv.gz"),
         ("/k/%E0%B8%AA%E0%B8%A1%E0%B8%8A%E0%B8%B2%E0%B8%A2.csv", "/k/{text}.csv"),
+        ("/users/somchai/orders", "/users/{id}/orders"),
+        ("/customers/export.csv", "/customers/export.csv"),
+        ("/customers/somchai99.csv", "/customers/{id}.csv"),
         ("/a;jsessionid=ABC?token=abc#x", "/a"),
     ],
 )

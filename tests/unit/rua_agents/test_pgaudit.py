@@ -210,6 +210,7 @@ def test_a_function_cannot_forge_an_audit_record() -> None:
         (pg_line(T, "AUDIT: SESSION,1,1,READ"), "bad_audit"),
         (pg_line(T, "AUDIT: SESSION,one,1,READ,SELECT,,,x,<none>"), "bad_audit"),
         (pg_line(T, 'AUDIT: SESSION,1,1,READ,SELECT,,,"open,<none>'), "bad_audit"),
+        (pg_line(T, f"AUDIT: SESSION,1,1,READ,SELECT,,,x,<none>,{1 << 70}"), "bad_audit"),
     ],
 )
 def test_what_cannot_be_parsed_is_counted_by_reason_and_blocks_nothing(line: bytes, reason: str) -> None:

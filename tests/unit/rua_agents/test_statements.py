@@ -88,6 +88,16 @@ def test_copy_tells_direction_table_and_destination() -> None:
     assert facts("COPY t FROM STDIN").outward is False
 
 
+@settings(max_examples=100)
+@given(
+    st.sampled_from(["COPY", "FETCH", "DECLARE", "SET", "RESET", "GRANT", "REVOKE", "ALTER", "CREATE", "DROP", "MOVE"]),
+    st.lists(st.one_of(WORDS, st.sampled_from(["TO", "FROM", "ROLE", "USER", "PROGRAM", ";", "IF", "EXISTS", "."]))),
+)
+def test_facts_never_raise(verb: str, words: list[str]) -> None:
+    """Whatever a client may write after a verb."""
+    facts(" ".join([verb, *words]))
+
+
 def test_grants_name_who_gets_them() -> None:
     """As pseudonyms, the same as actors have."""
     ana, bob = NAMES.pseudonym("actor", "ana"), NAMES.pseudonym("actor", "b o b")
