@@ -17,12 +17,11 @@ from rua_demo.replay import Replay
 from rua_demo.report import Facts, duration
 from rua_demo.stack import AgentStatus
 from rua_demo.view import day_and_time
-from rua_demo.watch import Meter
+from rua_demo.watch import STARTED, STORED, Meter
 
 MS_PER_DAY = 86_400_000
 REPORT_FILE, FIGURES_FILE = "report.html", "run.json"
 SHOWN_PROBLEMS = 12
-STARTED, STORED = "workers and agents are started", "everything is stored"
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,11 @@ class Replay:
         """Lines of all files."""
         return len(self.order)
 
+    @property
+    def platforms(self) -> list[str]:
+        """Those of which this release reads anything, sorted."""
+        return sorted({s.platform for s in known(self.described)})
+
     def lines_until(self, world_ms: int) -> int:
         """How many lines have arrived at a time of the world."""
         since = min(max(world_ms - self.described.start_ms, -1), MOST_MS)

@@ -7,9 +7,11 @@ import shutil
 import signal
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
@@ -18,19 +20,21 @@ from rua_schemas import topics
 from rua_sinks.client import connect
 
 from rua_demo import count
-from rua_demo.conclusion import STARTED, STORED, FinishedRun, conclude, size_of, summary
 from rua_demo.count import Expected, Key
 from rua_demo.options import DemoOptions
+from rua_demo.profiles import PROFILES
 from rua_demo.replay import Replay, Slice, arrivals_root, backlog, known, logs_root, watermark_file
 from rua_demo.simulator import simulate
-from rua_demo.stack import Stack, write_config, write_key
+from rua_demo.stack import ROLES, Stack, write_config, write_key
 from rua_demo.view import Progress, View, view_for
-from rua_demo.watch import AlertTap, Meter
+from rua_demo.watch import STARTED, STORED, AlertTap, Meter
 from rua_demo.world import Source, World
 
 __all__ = ["DemoOptions", "run"]
 
 INTERRUPTED = 130
+CONCLUSION = "rua_demo.conclusion"
+"""Draws and judges with large packages, so it is imported while others work."""
 BACKLOG_LINES = 30_000
 TICK_SECONDS, LOOK_SECONDS = 0.02, 0.25
 PATIENCE_SECONDS = 120.0
@@ -92,39 +96,39 @@ class Demo:
         self.live = folder / "live"
         self._looked_at = self._moved_at = 0.0
         self._last_counts: tuple[int, ...] = ()
-        self._rates: list[tuple[float, int]] = []
+        self._history: deque[tuple[float, int, int, int]] = deque(maxlen=round(5 / LOOK_SECONDS))
         self._tap: AlertTap | None = None
 
     def run(self) -> int:
         """See `run`."""
-        self._set_up()
-        replay = Replay.of(self.world_folder, self.live)
+        replay, platforms = self._set_up()
         for sentence in replay.skipped:
             self.view.note(sentence)
-        platforms = sorted({s.platform for s in known(replay.described)})
         with ThreadPoolExecutor(1) as counting:
             expected = counting.submit(count.expected, self.world_folder, replay.described)
+            counting.submit(import_module, CONCLUSION)
             self._start(replay, platforms)
             self._replay(replay, platforms)
             self._drain(platforms)
             return self._conclude(replay, platforms, expected.result())
 
-    def _set_up(self) -> None:
-        with ThreadPoolExecutor(2) as pool:
-            services = pool.submit(self.stack.start_services)
-            made = None if self.options.world else pool.submit(self._simulate)
-            if made is not None:
-                made.result()
+    def _set_up(self) -> tuple[Replay, list[str]]:
+        """The services, and meanwhile the world; a given one that is broken is refused before anything starts."""
+        given = Replay.of(self.world_folder, self.live) if self.options.world else None
+        platforms = given.platforms if given else sorted(p.name for p in PROFILES)
+        with ThreadPoolExecutor(1) as pool:
+            services = pool.submit(self.stack.start_services, platforms)
+            replay = given or self._simulate()
             services.result()
-        self._phase("services are up")
+        self._phase("Kafka and ClickHouse are up")
+        return replay, platforms
 
-    def _simulate(self) -> None:
+    def _simulate(self) -> Replay:
         made = simulate(self.world_folder, self.seed, days=self.options.days, scale=self.options.scale)
         self.view.note(f"{made.world.about} {made.lines:,} log lines, {made.attacks} attacks; seed {self.seed}.")
+        return Replay.of(self.world_folder, self.live)
 
     def _start(self, replay: Replay, platforms: list[str]) -> None:
-        self.stack.prepare(platforms)
-        self._phase("topics and tables are made")
         self.stack.start_workers(platforms)
         key = write_key(self.folder / "key")
         for platform in platforms:
@@ -133,7 +137,7 @@ class Demo:
             self.stack.start_agent(platform, write_config(self.folder / f"{platform}.yaml", config))
         self._tap = AlertTap(self.stack.kafka)
         self.now.total_lines = replay.total_lines
-        self._phase(STARTED)
+        self._wait(platforms, lambda: all(self.stack.worker(role).ready for role in ROLES), STARTED)
 
     def _agent_config(self, platform: str, sources: list[Source], described: World, key: Path) -> dict[str, object]:
         read = [
@@ -207,7 +211,7 @@ class Demo:
         now.seconds, now.memory_bytes = seconds, self.meter.memory_bytes()
         now.produced = sum(a.events_produced for a in agents)
         now.detected, now.stored = self.stack.worker("detect").events or now.detected, self._stored_events()
-        self._rate(seconds, now.produced)
+        self._rates(seconds)
         for alert in self._tap.new() if self._tap else []:
             now.alerts += 1
             self._first("first alert", now.alerts)
@@ -220,10 +224,13 @@ class Demo:
         partitions = self.stack.worker("store").partitions
         return sum(p.committed or 0 for p in partitions if p.topic.startswith(topics.EVENTS))
 
-    def _rate(self, seconds: float, produced: int) -> None:
-        self._rates = [*self._rates[-20:], (seconds, produced)]
-        (then, before), (at, after) = self._rates[0], self._rates[-1]
-        self.now.events_per_second = (after - before) / max(at - then, 1e-3)
+    def _rates(self, seconds: float) -> None:
+        """Events a second over the last five seconds, at three places of the way."""
+        now = self.now
+        self._history.append((seconds, now.produced, now.detected, now.stored))
+        then, at = self._history[0], self._history[-1]
+        span = max(at[0] - then[0], 1e-3)
+        now.rates = ((at[1] - then[1]) / span, (at[2] - then[2]) / span, (at[3] - then[3]) / span)
 
     def _first(self, name: str, number: int) -> None:
         if number and all(name != known_name for known_name, _ in self.meter.phases):
@@ -243,6 +250,8 @@ class Demo:
             )
 
     def _conclude(self, replay: Replay, platforms: list[str], expected: Expected) -> int:
+        from rua_demo.conclusion import FinishedRun, conclude, size_of, summary  # noqa: PLC0415 - see CONCLUSION
+
         paths = self._paths(platforms)
         agents = {p: self.stack.agent(p) for p in platforms}
         self.stack.stop(*self.stack.names)

@@ -117,27 +117,33 @@ class Stack:
         """The children that should be running."""
         return list(self._children)
 
-    def start_services(self) -> None:
-        """Starts what is not given by the environment, both at once.
+    def start_services(self, platforms: Sequence[str]) -> None:
+        """Starts what is not given by the environment, and makes the topics and tables of this release.
 
         Raises:
-            RuaError: one of them did not come up.
+            RuaError: one of them did not come up, or refuses.
         """
         for folder in (self.logs, self.status):
             folder.mkdir(parents=True, exist_ok=True)
-        kafka = None if self.kafka else EmbeddedKafka(self.data / "kafka", port=self._ports[0])
-        clickhouse = None if self.clickhouse else EmbeddedClickHouse(self.data / "clickhouse", self._ports[1])
-        self._services = [one for one in (kafka, clickhouse) if one is not None]
         with ThreadPoolExecutor(2) as pool:
-            started = [pool.submit(one.start) for one in self._services]
-        for one in started:
+            both = [pool.submit(self._start_kafka, platforms), pool.submit(self._start_clickhouse)]
+        for one in both:
             one.result()
-        self.kafka = kafka.bootstrap if kafka else self.kafka
-        self.clickhouse = clickhouse.url if clickhouse else self.clickhouse
 
-    def prepare(self, platforms: Sequence[str]) -> None:
-        """Topics and tables of this release."""
+    def _start_kafka(self, platforms: Sequence[str]) -> None:
+        if not self.kafka:
+            kafka = EmbeddedKafka(self.data / "kafka", port=self._ports[0])
+            self._services.append(kafka)
+            kafka.start()
+            self.kafka = kafka.bootstrap
         topics.apply(self.admin(), platforms, partitions=PARTITIONS)
+
+    def _start_clickhouse(self) -> None:
+        if not self.clickhouse:
+            clickhouse = EmbeddedClickHouse(self.data / "clickhouse", self._ports[1])
+            self._services.append(clickhouse)
+            clickhouse.start()
+            self.clickhouse = clickhouse.url
         client = connect(self.clickhouse)
         migrate(client, database=DATABASE)
         client.close()

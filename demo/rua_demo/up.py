@@ -41,8 +41,7 @@ def up(data: Path, platforms: Sequence[str]) -> int:
     data.mkdir(parents=True, exist_ok=True)
     stack = Stack(data, ports=ports(data))
     try:
-        stack.start_services()
-        stack.prepare(platforms)
+        stack.start_services(platforms)
         stack.start_workers(platforms)
         console.print(welcome(stack, platforms), markup=False, highlight=False, soft_wrap=True)
         while not stop.wait(LOOK_SECONDS):

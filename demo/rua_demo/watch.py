@@ -14,6 +14,9 @@ from rua_schemas import topics
 from rua_schemas.codec import decode
 from rua_schemas.events import Alert
 
+STARTED, STORED = "workers and agents are ready", "everything is stored"
+"""The two phases between which the product works."""
+
 
 @dataclass(slots=True)
 class Meter:

@@ -17,6 +17,7 @@ from rua_demo.results import KeptEvent
 from rua_demo.run import DemoOptions, run
 from rua_demo.simulator import simulate
 from rua_demo.stack import CLI
+from rua_demo.watch import STARTED
 from rua_streams.detectors import DETECTORS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chdb, pytest.mark.timeout(170)]
@@ -83,7 +84,7 @@ def test_ctrl_c_stops_everything_within_seconds(tmp_path: Path) -> None:
     )
     try:
         assert demo.stdout is not None
-        while b"workers and agents are started" not in (line := demo.stdout.readline()):
+        while STARTED.encode() not in (line := demo.stdout.readline()):
             assert line, "it ended too soon"
         children = psutil.Process(demo.pid).children(recursive=True)
         assert len(children) >= 9
