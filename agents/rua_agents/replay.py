@@ -19,7 +19,7 @@ from rua_common.errors import RuaError
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
 from rua_agents.reader import FileStatus
-from rua_agents.records import RawRecord, check_encoding
+from rua_agents.records import RawRecord, UnsupportedFile, check_encoding
 from rua_agents.settings import Limits, ReplaySettings
 from rua_agents.stream import Origin, SourceStream, Taken
 from rua_agents.tail import Watched
@@ -40,7 +40,10 @@ class ReplayedFile:
         self.stream = SourceStream(origin, path, taken)
         self.offset = self.line = 0
         """Up to where records are taken, in bytes and physical lines."""
+        self.problem: str | None = None
         self._settings, self._limits = settings, limits
+        if not Path(path).is_relative_to(settings.logs_root):
+            raise RuaError(f"{path} does not lie under replay.logs_root {settings.logs_root}: correct sources.paths")
         relative = Path(path).relative_to(settings.logs_root)
         self._arrivals = Path(settings.arrivals_root, f"{relative}.u32") if settings.arrivals_root else None
         self._known: array[int] = array("I")
@@ -71,8 +74,8 @@ class ReplayedFile:
         )
 
     def due(self, watermark_ms: int) -> Iterator[Due]:
-        """The records that arrived up to the watermark."""
-        while True:
+        """The records that arrived up to the watermark; none of a file that cannot be read."""
+        while self.problem is None:
             if not self._ahead and not self._read(to_the_end=watermark_ms >= END_MS):
                 return
             while self._ahead:
@@ -100,8 +103,11 @@ class ReplayedFile:
     def _read(self, *, to_the_end: bool) -> bool:
         """Reads ahead until there is a record; the last one comes first, so that taking one is cheap."""
         while chunk := self._file.read(self._limits.read_bytes):
-            if self._splitter.offset == 0 and not self._ahead:
-                check_encoding(chunk[:4])
+            try:
+                check_encoding(chunk[:4] if self._splitter.offset == 0 else b"")
+            except UnsupportedFile as why:
+                self.problem = str(why)
+                return False
             self._ahead = self._splitter.feed(chunk)[::-1]
             if self._ahead:
                 return True
@@ -141,7 +147,12 @@ class Replay:
         self._restored: dict[str, FileState] = {}
         self._silent_at: int | None = None
         self.watermark_ms = 0
-        self.problems: dict[str, str] = {}
+        self._unopened: dict[str, str] = {}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Path → why it cannot be read."""
+        return self._unopened | {f.path: f.problem for f in self._files.values() if f.problem is not None}
 
     @property
     def finished(self) -> bool:
@@ -210,12 +221,12 @@ class Replay:
     def _scan(self) -> None:
         for origin, patterns in self._watched:
             for path in sorted({p for pattern in patterns for p in glob.glob(pattern)}):
-                if path in self._files or path in self.problems or not Path(path).is_file():
+                if path in self._files or path in self._unopened or not Path(path).is_file():
                     continue
                 try:
                     file = ReplayedFile(origin, path, self._settings, self._limits, self._taken)
                 except OSError as why:
-                    self.problems[path] = why.strerror or str(why)
+                    self._unopened[path] = why.strerror or str(why)
                     continue
                 if path in self._restored:
                     file.load(self._restored.pop(path))

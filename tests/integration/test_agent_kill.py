@@ -96,6 +96,15 @@ def offsets(config: Path) -> int:
     return sum(int(file["offset"]) for file in found["files"])
 
 
+def waiting(config: Path) -> bool:
+    """Whether the checkpoint holds statements that are not complete."""
+    found = msgspec.json.decode((config.parent / "state/checkpoint.json").read_bytes())
+    return any(
+        "statements" in file["stream"]["parser"] and file["stream"]["parser"]["statements"].get("open")
+        for file in found["files"]
+    )
+
+
 def wait_for(what: str, true: object, seconds: float = DEADLINE_SECONDS) -> None:
     """Waits until a condition holds."""
     end = time.monotonic() + seconds
@@ -151,7 +160,7 @@ def test_kill_9_loses_nothing_and_every_double_is_recognisable(
         writer.join()
         size = sum(path.stat().st_size for path in (config.parent / "logs").iterdir())
         wait_for("all files to be acknowledged", lambda: offsets(config) >= size)
-        time.sleep(2.5)  # silence completes the last statements
+        wait_for("silence to complete the last statements", lambda: not waiting(config))
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(20) == 0
     finally:

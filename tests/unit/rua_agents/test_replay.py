@@ -179,6 +179,17 @@ def test_a_line_whose_arrival_is_not_written_yet_waits(tmp_path: Path) -> None:
     assert len(take(reader)) == 1
 
 
+def test_a_file_in_another_encoding_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    """It does not end the run."""
+    world = World(tmp_path)
+    world.add("web/a.log", web_line(T), 0)
+    (tmp_path / "logs/web/b.log").write_bytes(b"\xff\xfe{\0\n\0")
+    reader = world.reader()
+    world.watermark(T + 10)
+    assert len(take(reader)) == 1
+    assert [path.rpartition("/")[2] for path in reader.problems] == ["b.log"]
+
+
 def test_a_watermark_that_is_none_is_refused(tmp_path: Path) -> None:
     """A missing one only means that the world has not begun."""
     world = World(tmp_path)
