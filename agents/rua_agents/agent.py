@@ -156,7 +156,7 @@ class Agent:
             platform=self._settings.platform,
             sent_at=self._clock.now_ms(),
             last_seq=self._acked_seq,
-            events_acked=max(0, self._emitter.acked),
+            events_acked=self._emitter.acked,
             records_failed=self._tally.failed.total(),
             lag_bytes=sum(f.size - self._acked.get(f.path, 0) for f in files),
             files=len(files),

@@ -52,10 +52,13 @@ class Batch:
 
     def delivered(self, error: KafkaError | None, _: Message) -> None:
         """Called by librdkafka for each message."""
+        self._emitter.acked += error is None
+        self.buried(error, _)
+
+    def buried(self, error: KafkaError | None, _: Message) -> None:
+        """Likewise, for a dead letter, which is no event."""
         self.outstanding -= 1
-        if error is None:
-            self._emitter.acked += 1
-        else:
+        if error is not None:
             self._emitter.fail(error)
 
 
@@ -129,9 +132,8 @@ class Emitter:
             value=value[:DEAD_BYTES],
         )
         self.dead += 1
-        self._produce(DLQ, topic.encode(), Encoder(DeadLetter).encode(letter), self._batch.delivered)
+        self._produce(DLQ, topic.encode(), Encoder(DeadLetter).encode(letter), self._batch.buried)
         self._batch.outstanding += 1
-        self.acked -= 1  # a letter is no event
 
     def beat(self, heartbeat: Heartbeat, acked: Callable[[KafkaError | None, Message], None]) -> None:
         """Sends a heartbeat, if the queue has room; `acked` learns the broker's time stamp."""
