@@ -126,14 +126,29 @@ class Rig:
             time.sleep(0.02)
 
     def kill_in_mid_stream(self, worker: Worker, seconds: float = 60) -> Worker:
-        """SIGKILL while it holds records that no checkpoint has, and a new worker in its place."""
-        end, seen = time.monotonic() + seconds, worker.status()
-        while not any(part["next"] > (part["committed"] or 0) for part in seen.get("partitions", ())):
+        """SIGKILL while it holds records that nothing safe has, and a new worker in its place.
+
+        It is stopped first, so that what it holds can be compared with what is safe, and let go on if that is the same.
+        """
+        end = time.monotonic() + seconds
+        while True:
             seen = worker.fresh_status()
+            worker.signal(signal.SIGSTOP)
+            time.sleep(0.2)  # what it has sent arrives
+            worker.held = {p["partition"]: p["next"] for p in seen["partitions"] if p["topic"] == self.events}
+            safe = self.safe(worker.role)
+            if any(at > safe[number] for number, at in worker.held.items()):
+                worker.kill()
+                return self.start(worker.role, **worker.more)
+            worker.signal(signal.SIGCONT)
             assert time.monotonic() < end, worker.log()
-        worker.kill()
-        worker.held = {part["partition"]: part["next"] for part in seen["partitions"] if part["topic"] == self.events}
-        return self.start(worker.role, **worker.more)
+
+    def safe(self, role: str) -> dict[int, int]:
+        """Where a successor goes on: at the checkpoint, or at the committed offset."""
+        if role == "store":
+            return self.committed(role)
+        checkpoints = {n: rows.get(CHECKPOINT, b'{"next": 0}') for n, rows in self.saved().items()}
+        return {n: msgspec.json.decode(row)["next"] for n, row in checkpoints.items()}
 
     def replay(self, killed: Worker, successor: Worker) -> int:
         """How many records the successor read again that the killed one is known to have read."""
@@ -239,7 +254,7 @@ class Worker:
     def fresh_status(self) -> dict[str, Any]:
         """Its status file, just written."""
         before = self.status().get("at_ms")
-        while (now := self.status()).get("at_ms") == before:
+        while not (now := self.status()).get("partitions") or now["at_ms"] == before:
             assert self.process.poll() is None, self.log()
             time.sleep(0.01)
         return now
