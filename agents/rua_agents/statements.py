@@ -63,17 +63,19 @@ class Statements:
 
     def __init__(self, pseudonymiser: Pseudonymiser) -> None:
         self._pseudonym = pseudonymiser.pseudonym
-        self._last: tuple[str, str | None] = ("", None)
+        self._last = "", NOTHING
         self._fingerprint = lru_cache(CACHED)(self._fingerprint_of)
         self._facts = lru_cache(CACHED)(self._facts_of)
 
     def fingerprint(self, text: str) -> str | None:
         """Keyed hash of the text's shape, or None if it cannot be tokenised."""
-        if text == self._last[0]:
-            return self._last[1]  # OBJECT and SESSION records repeat the text
-        made = self._shared(text) if len(text) <= MAX_CHARACTERS else None
-        self._last = text, made
-        return made
+        return self.plain(text).fingerprint
+
+    def plain(self, text: str) -> Facts:
+        """The fingerprint alone: all that a SELECT or a change of data tells."""
+        if text != self._last[0]:  # OBJECT and SESSION records repeat the text
+            self._last = text, Facts(self._shared(text) if len(text) <= MAX_CHARACTERS else None)
+        return self._last[1]
 
     def _shared(self, text: str) -> str | None:
         """Of a text whose simple literals are replaced first, so that many texts share one entry of the cache."""

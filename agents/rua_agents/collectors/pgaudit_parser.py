@@ -136,8 +136,8 @@ class PgauditParser:
     def _add(self, statement: OpenStatement, line: LogLine, audit: Audit) -> None:
         facts = self._facts(statement, audit)
         at = position(line.record.offset)
-        ids = self._place.ids
-        event_ids = tuple(ids.event_id(at + i, line.record.data) for i in range(max(1, len(facts.names))))
+        event_id, data = self._place.ids.event_id, line.record.data
+        event_ids = tuple([event_id(at + i, data) for i in range(len(facts.names))]) or (event_id(at, data),)
         for group in statement.groups:
             if group.substatement == audit.substatement:
                 break
@@ -145,10 +145,10 @@ class PgauditParser:
             group = Group(audit.substatement, audit.klass, audit.command, line.at_ms, line.observed_at, at, event_ids)
             group.records, group.facts = 0, facts
             statement.groups.append(group)
-        if STRENGTH.get(audit.command, 0) > STRENGTH.get(group.command, 0):
+        strength, before = STRENGTH.get(audit.command, 0), STRENGTH.get(group.command, 0)
+        if strength > before:
             group.klass, group.command, group.facts, group.table = audit.klass, audit.command, facts, None
-        same = STRENGTH.get(audit.command, 0) == STRENGTH.get(group.command, 0)
-        if same and (group.table is None or (audit.by_object and not group.by_object)):
+        if strength >= before and (group.table is None or (audit.by_object and not group.by_object)):
             group.table, group.by_object = audit.table or self._table(statement, facts), audit.by_object
         if audit.rows is not None:
             group.rows = max(group.rows or 0, audit.rows)
@@ -171,7 +171,7 @@ class PgauditParser:
         if audit.command in WITH_FACTS or audit.klass == "ROLE" or text[:4].upper() == "COPY":
             facts = self._texts.facts(text)
         else:
-            facts = Facts(fingerprint=self._texts.fingerprint(text))
+            facts = self._texts.plain(text)
         statement.text_facts = facts
         return facts
 
