@@ -17,6 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from rua_common.errors import RuaError
+
 from rua_local import jars
 from rua_local.process import Child, ServiceFailed, free_port, listening, require_free
 
@@ -128,10 +130,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    with EmbeddedKafka(given.data, port=given.port) as kafka:
-        sys.stdout.write(f"{kafka.bootstrap}\n")
-        sys.stdout.flush()
-        signal.sigwait(signals)
+    try:
+        with EmbeddedKafka(given.data, port=given.port) as kafka:
+            sys.stdout.write(f"{kafka.bootstrap}\n")
+            sys.stdout.flush()
+            signal.sigwait(signals)
+    except RuaError as why:
+        sys.stderr.write(f"{why}\n")
+        return 1
     return 0
 
 
