@@ -167,22 +167,19 @@ def store_shell(
     event_sink: EventSink,
     alert_sink: AlertSink,
 ) -> StoreShell:
-    """The store role's shell: events by the second, what is small and urgent at once and on its own path."""
+    """The store role's shell: alerts at once and on a path of their own, the rest by the second."""
     options, group = settings.kafka.librdkafka(), f"{settings.group}-store"
     graveyard = Graveyard(Outbox(options), metrics)
     events = EventTable(event_sink, graveyard)
-    small: dict[str, Table] = {
-        topics.ALERTS: RecordTable("alerts", partial(decode, kind=Alert), alert_sink.write_alerts, graveyard),
-        topics.HEARTBEATS: RecordTable(
-            "heartbeats", partial(decode, kind=Heartbeat), alert_sink.write_heartbeats, graveyard
-        ),
-        topics.DLQ: RecordTable(
-            "dead_letters", partial(decode, kind=DeadLetter), alert_sink.write_dead_letters, graveyard
-        ),
-    }
-    large: dict[str, Table] = {name: events for name in names if name not in small}
+    alerts = RecordTable("alerts", partial(decode, kind=Alert), alert_sink.write_alerts, graveyard)
+    beats = RecordTable("heartbeats", partial(decode, kind=Heartbeat), alert_sink.write_heartbeats, graveyard)
+    letters = RecordTable("dead_letters", partial(decode, kind=DeadLetter), alert_sink.write_dead_letters, graveyard)
+    urgent: dict[str, Table] = {topics.ALERTS: alerts}
+    small: dict[str, Table] = {topics.HEARTBEATS: beats, topics.DLQ: letters}
+    large: dict[str, Table] = {name: events for name in names if name not in small and name not in urgent}
     keepers = (
-        Keeper("small", small, settings.store_rows, settings.alert_linger_seconds),
+        Keeper("alerts", urgent, settings.store_rows, settings.alert_linger_seconds),
+        Keeper("small", small, settings.store_rows, settings.store_linger_seconds),
         Keeper("events", large, settings.store_rows, settings.store_linger_seconds),
     )
     return StoreShell(app, settings, metrics, log=KafkaLog(options, group, state_topic), keepers=keepers)

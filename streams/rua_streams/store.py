@@ -43,7 +43,7 @@ class Table(Protocol):
 
 
 class Keeper:
-    """Lanes that share a pace and a way to store: one for events, one for what is small and urgent."""
+    """Lanes that share a pace, and wait for each other: alerts have one of their own."""
 
     def __init__(self, name: str, tables: Mapping[str, Table], max_rows: int, linger_seconds: float) -> None:
         self.name, self.tables, self.max_rows, self.linger_seconds = name, tables, max_rows, linger_seconds
@@ -151,11 +151,11 @@ class StoreShell(BaseShell):
                 LOG.exception("%s: storing %d-%d failed, again in %g s", cut.tp.topic, cut.first, cut.last, wait)
                 reason = str(why)
             else:
-                self.watchdog.over("store")
+                self.watchdog.over(table.name)
                 return True
             LOG.warning("%s-%d: %s", *cut.tp, reason)
             self.metrics.add("rua_sink_retries_total", table=table.name)
-            self.watchdog.back_off("store", time.monotonic() + wait)
+            self.watchdog.back_off(table.name, time.monotonic() + wait)
             if not await self.pause_for(wait):
                 return False
             wait = min(wait * 2, LONGEST_WAIT_SECONDS)
