@@ -120,10 +120,10 @@ def _reads(stage: Stage, start: int, rows: Sequence[int], gap_ms: int) -> None:
 
 
 def baseline(stage: Stage) -> None:
-    """A day far above every day that this person has had, and yet never a bulk export."""
+    """A day far above every day that this person has had, ten-fold ones being innocent, and yet never a bulk export."""
     rng, who = stage.rng, stage.attack.who
     hours = stage.by(2, 5, 7)
-    total = int(min(max(who.most_rows_a_day * rng.uniform(6, 20), 2_500), 8_500))
+    total = int(min(max(who.most_rows_a_day * rng.uniform(13, 30), 2_500), hours * 6_000))
     start, parts = stage.working_time(0.2, 0.8), stage.by(6, 20, 40)
     _reads(stage, start, cut(total, parts, rng), hours * HOUR_MS // parts)
 
