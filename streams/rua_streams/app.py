@@ -24,6 +24,7 @@ from rua_common.metrics import Metrics
 from rua_common.protocols import AlertSink, EventSink
 from rua_schemas import topics
 from rua_schemas.codec import decode
+from rua_schemas.diagnose import diagnose
 from rua_schemas.events import Alert, DeadLetter, Heartbeat
 
 from rua_streams.checkpoint import Restore
@@ -86,29 +87,33 @@ def run(
 def subscribed(settings: WorkerSettings, role: Role) -> list[str]:
     """The topics that exist now. A platform that comes later needs a restart of the workers, one after the other.
 
+    Asks for everything that Faust would miss in silence: topics, and the rights to them and to the group.
+
     Raises:
-        BadConfiguration: the brokers do not answer, or a topic is missing.
+        BadConfiguration: the brokers do not answer, a topic is missing, or something is not permitted; with the cure.
     """
-    admin = AdminClient(settings.kafka.librdkafka())
+    kafka = settings.kafka
     try:
-        found = set(admin.list_topics(timeout=REACH_SECONDS).topics)
+        found = AdminClient(kafka.librdkafka()).list_topics(timeout=REACH_SECONDS).topics
     except KafkaException as why:
-        raise BadConfiguration(
-            f"{settings.kafka.bootstrap} does not answer within {REACH_SECONDS:.0f} s: {why.args[0]}. "
-            "Check address, listener and login",
-            key="RUA_KAFKA_BOOTSTRAP",
-        ) from why
+        problems = diagnose(kafka) or [f"no answer within {REACH_SECONDS:.0f} s: {why.args[0]}"]
+        raise BadConfiguration("; ".join(problems), key="RUA_KAFKA_BOOTSTRAP") from why
     asked = [topics.events_topic(p.strip()) for p in settings.platforms.split(",") if p.strip()]
     events = asked or sorted(name for name in found if name.startswith(topics.EVENTS))
-    wanted = [*events, *(topics.state_topic(topics.platform_of(name)) for name in events), topics.ALERTS, topics.DLQ]
-    wanted += [topics.HEARTBEATS] if role == "store" else []
-    missing = [name for name in wanted if name not in found]
-    if missing or not events:
+    if not events:
         raise BadConfiguration(
-            f"no topic {', '.join(missing) or topics.EVENTS + '<platform>'}: create it with `rua topics apply`",
-            key="RUA_WORKER_PLATFORMS",
+            f"no topic {topics.EVENTS}<platform>: run `rua topics apply`", key="RUA_WORKER_PLATFORMS"
         )
-    return events if role == "detect" else [*events, topics.ALERTS, topics.HEARTBEATS, topics.DLQ]
+    states = [state_topic(name) for name in events]
+    if role == "detect":
+        reads, writes = [*events, *states], [*states, topics.ALERTS, topics.DLQ]
+    else:
+        reads, writes = [*events, topics.ALERTS, topics.HEARTBEATS, topics.DLQ], [topics.DLQ]
+    problems = diagnose(kafka, reads=reads, writes=writes, groups=[f"{settings.group}-{role}"])
+    refused = [problem for problem in problems if not problem.startswith("Kafka at ")]  # another address answered
+    if refused:
+        raise BadConfiguration("; ".join(refused), key="RUA_WORKER_PLATFORMS")
+    return events if role == "detect" else reads
 
 
 def faust_app(settings: WorkerSettings, role: Role) -> BatchApp:

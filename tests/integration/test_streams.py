@@ -68,6 +68,13 @@ def test_workers_come_and_go_and_nothing_is_repeated(rig: Rig) -> None:
     )
 
 
+def test_a_missing_topic_stops_the_worker_with_the_cure(rig: Rig) -> None:
+    """Faust would run on and say nothing."""
+    worker = rig.start("detect", RUA_WORKER_PLATFORMS=f"{rig.platform},nowhere")
+    assert worker.process.wait(60) != 0
+    assert "rua.events.nowhere: does not exist: run `rua topics apply`" in worker.log()
+
+
 def test_three_kills_lose_nothing_and_repeat_nothing(rig: Rig) -> None:
     """SIGKILL of both workers, three times, each time with records in hand, while input keeps flowing."""
     chance = random.Random(4)

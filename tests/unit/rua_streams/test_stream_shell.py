@@ -13,7 +13,7 @@ from hypothesis import given, strategies as st
 from rua_common.errors import BadConfiguration, PoisonEvent, Refused
 from rua_schemas.codec import encode
 from rua_schemas.columns import ColumnCodec, Rejected
-from rua_streams.app import credentials
+from rua_streams.app import credentials, subscribed
 from rua_streams.checkpoint import TopicFacts
 from rua_streams.dead_letters import MAX_VALUE_BYTES, Notices, Ratio, dead_letter, too_many, wrong_platform
 from rua_streams.intake import REPLAY_HEADER, take_in
@@ -133,6 +133,13 @@ def test_a_wrong_setting_is_named(name: str, value: str, words: str) -> None:
     """The name, the value, and what would be allowed."""
     with pytest.raises(BadConfiguration, match=words):
         from_environment({**BROKERS, name: value})
+
+
+def test_a_broker_that_does_not_answer_is_said_before_anything_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust would only log "unable to bootstrap"."""
+    monkeypatch.setattr("rua_streams.app.REACH_SECONDS", 0.2)
+    with pytest.raises(BadConfiguration, match=r"RUA_KAFKA_BOOTSTRAP: Kafka at 127\.0\.0\.1:1: nothing listens there"):
+        subscribed(from_environment(BROKERS), "detect")
 
 
 def test_plaintext_needs_no_credentials() -> None:
