@@ -33,6 +33,7 @@ class FinishedRun:
         expected: The independent count.
         paths: Which file each source id is.
         pseudonyms: What the agents noted.
+        fresh: Whether the store holds nothing but this run.
     """
 
     replay: Replay
@@ -43,6 +44,7 @@ class FinishedRun:
     pseudonyms: Sequence[Path]
     agents: Mapping[str, AgentStatus]
     meter: Meter
+    fresh: bool
 
 
 def conclude(client: Client, run: FinishedRun, *, disk_bytes: int) -> tuple[Facts, list[str]]:
@@ -53,12 +55,12 @@ def conclude(client: Client, run: FinishedRun, *, disk_bytes: int) -> tuple[Fact
     """
     run.kept.mkdir(parents=True, exist_ok=True)
     alerts = results.keep(client, run.kept, run.world_folder, run.paths, run.pseudonyms)
-    stored = results.stored(client, run.paths)
+    described = run.replay.described
+    stored = results.stored(client, run.paths, described, fresh=run.fresh)
     uncounted = {key: n for key, n in stored.events.items() if key[1] in _uncounted_files(run)}
     expected = {**run.expected.events, **uncounted}
     problems = [str(d) for d in count.differences(expected, stored.events, stored.rows)]
     problems += _accounts(run.agents, stored.events.total())
-    described = run.replay.described
     days = (described.end_ms - described.start_ms) / MS_PER_DAY
     detectors = [d.rule.id for d in DETECTORS]
     verdict, names = judge.judge_folder(
@@ -70,8 +72,8 @@ def conclude(client: Client, run: FinishedRun, *, disk_bytes: int) -> tuple[Fact
         verdict=verdict,
         alerts=alerts,
         names=names,
-        hours=results.hours(client),
-        top=results.top_actors(client),
+        hours=results.hours(client, described),
+        top=results.top_actors(client, described),
         phases=phases,
         lines=run.replay.total_lines,
         expected=sum(expected.values()),

@@ -1,7 +1,8 @@
 """How many events a world's lines must give, counted without the agent's code: it would share the agent's mistakes.
 
 The rules, in short: of pgaudit, each (session, statement, substatement) that reads, writes, defines or grants is one
-event, a COPY and its query together one, a GRANT one for each grantee; of nginx, each request that can carry data.
+event, a COPY and its query together one, a GRANT one for each grantee, and a statement ends when the log is more than
+a second further; of nginx, each request with a time that can carry data.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,14 @@ csv.field_size_limit(1 << 30)
 Key = tuple[str, str]
 STATIC = re.compile(r"\.(css|js|mjs|map|png|jpe?g|gif|svg|ico|webp|avif|woff2?|ttf)$", re.IGNORECASE)
 REQUEST = re.compile(r"([A-Z]+) (.*) HTTP/\S*", re.DOTALL)
+DOWNLOADS = {"export", "exports", "download", "downloads", "dump", "backup", "backups", "report-export"}
+TIMES = (
+    *("msec", "time_msec", "timestamp_msec", "epoch", "time_iso8601", "ts", "timestamp", "@timestamp", "time"),
+    *("datetime", "time_local"),
+)
+ESCAPED = re.compile(r"((?<!\\)(?:\\\\)*)\\x([0-9A-Fa-f]{2})")
+STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d):(\d\d):(\d\d(?:\.\d+)?)")
+STATEMENT_SECONDS = 1.0
 WITHOUT_DATA = {"OPTIONS", "TRACE", "CONNECT"}
 GRANTEES = re.compile(r'\b(?:TO|FROM)\s+((?:"[^"]*"|\w+)(?:\s*,\s*(?:"[^"]*"|\w+))*)', re.IGNORECASE)
 SUPERUSER_ROLE = re.compile(
@@ -34,6 +44,7 @@ SUPERUSER_ROLE = re.compile(
 class Statement:
     """The audit records of one statement of one session: class, command and text by substatement."""
 
+    last_seconds: float
     parts: dict[str, tuple[str, str, str]] = field(default_factory=dict)
 
     def events(self) -> int:
@@ -59,21 +70,42 @@ def _events(klass: str, command: str, text: str) -> int:
 def pgaudit(lines: Iterator[bytes]) -> int:
     """Events of a PostgreSQL JSON log with pgaudit."""
     statements: dict[tuple[str, str], Statement] = {}
+    done, now = 0, 0.0
     for line in lines:
-        if b'"AUDIT: ' not in line:
-            continue
         record = _object(line)
-        message, session = record.get("message", ""), record.get("session_id") or record.get("pid")
-        if not message.startswith("AUDIT: ") or "context" in record:
+        seconds = _seconds(record.get("timestamp"))
+        if seconds is None:
             continue
-        found = next(csv.reader([message.removeprefix("AUDIT: ")]), [])
-        if len(found) not in (9, 10):
-            continue
-        _, number, part, klass, command, _, _, text = found[:8]
-        parts = statements.setdefault((str(session), number), Statement()).parts
-        if part not in parts or klass != "READ":
-            parts[part] = klass, command, text
-    return sum(one.events() for one in statements.values())
+        found = _audit(record)
+        if found is not None:
+            _, number, part, klass, command, _, _, text = found[:8]
+            key = str(record.get("session_id") or record.get("pid")), number
+            if key in statements and now - statements[key].last_seconds > STATEMENT_SECONDS:
+                done += statements.pop(key).events()
+            statement = statements.setdefault(key, Statement(seconds))
+            statement.last_seconds = seconds
+            if part not in statement.parts or klass != "READ":
+                statement.parts[part] = klass, command, text
+        now = max(now, seconds)
+    return done + sum(one.events() for one in statements.values())
+
+
+def _audit(record: Mapping[str, Any]) -> list[str] | None:
+    """The fields of an AUDIT payload; a record with a context was forged by a function."""
+    message = record.get("message", "")
+    if not message.startswith("AUDIT: ") or "context" in record:
+        return None
+    found = next(csv.reader([message.removeprefix("AUDIT: ")]), [])
+    return found if len(found) in (9, 10) else None
+
+
+def _seconds(stamp: object) -> float | None:
+    """Seconds of a stamp such as `2026-11-25 06:46:31.498 +08`, whatever its zone: only differences matter."""
+    found = STAMP.match(stamp) if isinstance(stamp, str) else None
+    if not found:
+        return None
+    day = date.fromisoformat(found[1]).toordinal()
+    return day * 86_400 + int(found[2]) * 3_600 + int(found[3]) * 60 + float(found[4])
 
 
 def nginx(lines: Iterator[bytes]) -> int:
@@ -84,19 +116,24 @@ def nginx(lines: Iterator[bytes]) -> int:
 def _carries_data(record: Mapping[str, Any]) -> bool:
     whole = record.get("request") or record.get("req") or ""
     request = REQUEST.fullmatch(whole)
-    path = record.get("uri") or record.get("request_uri") or (request[2] if request else "")
-    if not record or (whole and not request and not path):
+    path = (record.get("uri") or record.get("request_uri") or (request[2] if request else "")).partition("?")[0]
+    timed = any(record.get(name) not in (None, "", "-") for name in TIMES)
+    if not timed or (whole and not request and not path):
         return False
     method = record.get("request_method") or (request[1] if request else "GET")
-    return method not in WITHOUT_DATA and not STATIC.search(path.partition("?")[0])
+    downloads = not DOWNLOADS.isdisjoint(path.lower().split("/"))
+    return method not in WITHOUT_DATA and (downloads or not STATIC.search(path))
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(line.decode("utf-8", "replace"), strict=False)
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+    text = line.decode("utf-8", "replace")
+    for attempt in (text, ESCAPED.sub(r"\1\\u00\2", text)):  # nginx without escape=json writes \xHH
+        try:
+            found = json.loads(attempt, strict=False)
+        except ValueError:
+            continue
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 COUNTERS: Mapping[str, Callable[[Iterator[bytes]], int]] = {"pgaudit-jsonlog": pgaudit, "nginx-json": nginx}

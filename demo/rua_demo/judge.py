@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from rua_demo import world
-from rua_demo.world import Label, milliseconds
+from rua_demo.world import Label
 
 SLACK_MS = 3_600_000
 """An alert's window may miss the attack by so much: windows are cut by the hour."""
@@ -58,12 +59,17 @@ class ClearNames:
             self._clear.setdefault((one.platform, one.pseudonym), set()).add(one.clear)
 
     def of(self, alert: JudgedAlert) -> set[str]:
-        """The names of an alert in clear; those that were never pseudonyms as they are."""
-        return {clear for name in alert.names for clear in self._clear.get((alert.platform, name), {name})}
+        """The names of an alert in clear, plain; those that were never pseudonyms as they are."""
+        return {plain(clear) for name in alert.names for clear in self._clear.get((alert.platform, name), {name})}
 
     def one(self, platform: str, name: str) -> str:
         """A name for people to read."""
         return ", ".join(sorted(self._clear.get((platform, name), {name})))
+
+
+def plain(name: str) -> str:
+    """A name as agents take it before they make a pseudonym of it: case and composition do not matter."""
+    return unicodedata.normalize("NFC", name).strip().lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +145,9 @@ def judge(
 def _meets(label: Label, alert: JudgedAlert, names: ClearNames) -> bool:
     return (
         alert.platform == label.platform
-        and alert.window_start <= milliseconds(label.last) + SLACK_MS
-        and alert.window_end >= milliseconds(label.first) - SLACK_MS
-        and not names.of(alert).isdisjoint(label.entities)
+        and alert.window_start <= label.last_ms + SLACK_MS
+        and alert.window_end >= label.first_ms - SLACK_MS
+        and not names.of(alert).isdisjoint(map(plain, label.entities))
     )
 
 
@@ -149,7 +155,7 @@ def _outcome(label: Label, alerts: Sequence[JudgedAlert], detectors: Collection[
     own = [a for a in alerts if a.detector == label.pattern]
     if own:
         first = min(a.raised_at for a in own)
-        return Outcome(label, True, (first - milliseconds(label.first)) / 1_000, "")
+        return Outcome(label, True, (first - label.first_ms) / 1_000, "")
     if label.pattern not in detectors:
         return Outcome(label, False, None, "no detector for this pattern yet")
     others = sorted({a.detector for a in alerts})

@@ -122,7 +122,7 @@ def _attacks(facts: Facts) -> str:
         label = outcome.label
         after = "" if outcome.seconds is None else duration(outcome.seconds)
         verdict = '<span class="yes">found</span>' if outcome.found else f'<span class="no">missed</span> {outcome.why}'
-        who, when = ", ".join(label.entities), day_and_time(round(label.first * 1_000))
+        who, when = ", ".join(label.entities), day_and_time(label.first_ms)
         rows.append((label.pattern, label.difficulty, label.platform, who, when, verdict, after))
     heads = ("pattern", "difficulty", "platform", "who", "first line", "verdict", "first alert after")
     return table(heads, rows, raw=(5,), numeric=(6,))
@@ -211,7 +211,7 @@ def last_day(facts: Facts) -> Figure:
     figure = Figure(figsize=(10.5, 0.55 * len(platforms) + 1.2))
     ax = figure.subplots()
     for outcome in facts.verdict.attacks:
-        first, last = round(outcome.label.first * 1_000), round(outcome.label.last * 1_000)
+        first, last = outcome.label.first_ms, outcome.label.last_ms
         y, colour = platforms.index(outcome.label.platform), "#16a34a" if outcome.found else "#111827"
         ax.barh(y, max(_days(last - first), 0.004), left=_days(first), height=0.5, color=colour, alpha=0.35)
     for severity, colour in MARKS.items():

@@ -17,6 +17,9 @@ from rua_demo import world
 from rua_demo.count import Key
 from rua_demo.judge import ALERTS_FILE, EVENTS_FILE, PSEUDONYMS_FILE, JudgedAlert, Pseudonym
 from rua_demo.stack import DATABASE
+from rua_demo.world import World
+
+SECONDS_PER_DAY = 86_400
 
 
 class KeptEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,34 +59,49 @@ class TopActor:
     exports: int
 
 
-def stored(client: Client, paths: Mapping[str, Key]) -> Stored:
-    """Counts the store by platform and file; `paths` says which file a source id is."""
+def stored(client: Client, paths: Mapping[str, Key], run: World, *, fresh: bool) -> Stored:
+    """Counts this run's events by platform and file.
+
+    Args:
+        client: of the store.
+        paths: which file a source id is.
+        run: the world; events of other times are none of this run's.
+        fresh: whether the store holds this run alone. Then a source that nobody knows is a mistake to show; else it is
+            somebody else's.
+    """
     counts = []
     for final in ("FINAL", ""):
         sql = f"SELECT platform, source_id, count() FROM {DATABASE}.events {final} GROUP BY 1, 2"  # noqa: S608 - ours
         found: Counter[Key] = Counter()
         for platform, source_id, number in client.query(sql).result_rows:
-            found[paths.get(source_id, (platform, f"unknown source {source_id}"))] += int(number)
+            if fresh or source_id in paths:
+                found[paths.get(source_id, (platform, f"unknown source {source_id}"))] += int(number)
         counts.append(found)
-    actors = client.query(f"SELECT uniqExact(platform, actor) FROM {DATABASE}.events").result_rows  # noqa: S608 - ours
-    return Stored(counts[0], counts[1], int(actors[0][0]))
+    sql = f"SELECT uniqExact(platform, actor) FROM {DATABASE}.events WHERE {_within(run)}"  # noqa: S608 - ours
+    return Stored(counts[0], counts[1], int(client.query(sql).result_rows[0][0]))
 
 
-def hours(client: Client) -> list[Hour]:
+def _within(run: World) -> str:
+    """Between the world's start and its end, a day more on both sides."""
+    first, last = run.start_ms // 1_000 - SECONDS_PER_DAY, run.end_ms // 1_000 + SECONDS_PER_DAY
+    return f"occurred_at BETWEEN toDateTime({first}, 'UTC') AND toDateTime({last}, 'UTC')"
+
+
+def hours(client: Client, run: World) -> list[Hour]:
     """Events over time."""
     sql = (
         "SELECT platform, toUnixTimestamp(toStartOfHour(occurred_at)) * 1000 AS at, count() "  # noqa: S608 - ours
-        f"FROM {DATABASE}.events FINAL GROUP BY 1, 2 ORDER BY 1, 2"
+        f"FROM {DATABASE}.events FINAL WHERE {_within(run)} GROUP BY 1, 2 ORDER BY 1, 2"
     )
     return [Hour(str(p), int(at), int(n)) for p, at, n in client.query(sql).result_rows]
 
 
-def top_actors(client: Client, count: int = 12) -> list[TopActor]:
+def top_actors(client: Client, run: World, count: int = 12) -> list[TopActor]:
     """Who took out the most rows; services included, for comparison."""
     sql = (
         "SELECT platform, actor, sum(rows) AS r, sum(bytes) AS b, countIf(action = 'export') "  # noqa: S608 - ours
-        f"FROM {DATABASE}.events FINAL WHERE action IN ('read', 'query', 'export') AND actor IS NOT NULL "
-        f"GROUP BY 1, 2 ORDER BY r DESC, b DESC LIMIT {count}"
+        f"FROM {DATABASE}.events FINAL WHERE {_within(run)} AND action IN ('read', 'query', 'export') "
+        f"AND actor IS NOT NULL GROUP BY 1, 2 ORDER BY r DESC, b DESC LIMIT {count}"
     )
     return [
         TopActor(str(p), str(a), int(r or 0), int(b or 0), int(n)) for p, a, r, b, n in client.query(sql).result_rows
@@ -113,18 +131,24 @@ def judged(alert: Alert) -> JudgedAlert:
 def keep(
     client: Client, folder: Path, world_folder: Path, paths: Mapping[str, Key], pseudonyms: Sequence[Path]
 ) -> list[JudgedAlert]:
-    """Writes `alerts.jsonl`, `events.jsonl` and `pseudonyms.jsonl`, with which anyone can judge the run."""
-    alerts = [judged(alert) for alert in queries.alerts(client, database=DATABASE)]
+    """Writes `alerts.jsonl`, `events.jsonl` and `pseudonyms.jsonl`, with which anyone can judge the run.
+
+    An alert of which all evidence comes from other sources is none of this run's: the store may have existed before.
+    """
+    everything = [judged(alert) for alert in queries.alerts(client, database=DATABASE)]
+    found = queries.events_by_id(client, [e for a in everything for e in a.evidence], database=DATABASE)
+    foreign = {event.event_id for event in found if event.source_id not in paths}
+    alerts = [a for a in everything if not a.evidence or not foreign.issuperset(a.evidence)]
     world.write_lines(folder / ALERTS_FILE, alerts)
-    evidence = queries.events_by_id(client, [e for a in alerts for e in a.evidence], database=DATABASE)
     lines = Lines(world_folder)
     kept = []
-    for event in evidence:
-        file = paths[event.source_id][1]
-        line = lines.number(file, event.source_position // POSITIONS_PER_RECORD)
-        kept.append(KeptEvent(event_id=event.event_id, file=file, line=line))
+    for event in found:
+        if event.event_id not in foreign:
+            file = paths[event.source_id][1]
+            line = lines.number(file, event.source_position // POSITIONS_PER_RECORD)
+            kept.append(KeptEvent(event_id=event.event_id, file=file, line=line))
     world.write_lines(folder / EVENTS_FILE, kept)
-    named = [one for path in pseudonyms for one in world.read_lines(path, Pseudonym)]
+    named = {one: None for path in pseudonyms for one in world.read_lines(path, Pseudonym)}
     world.write_lines(folder / PSEUDONYMS_FILE, named)
     return alerts
 

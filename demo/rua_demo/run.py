@@ -261,7 +261,17 @@ class Demo:
         self.meter.memory_bytes()
         pseudonyms = [self._pseudonyms(p) for p in platforms]
         kept = self.options.keep or self.folder / "kept"
-        finished = FinishedRun(replay, self.world_folder, kept, expected, paths, pseudonyms, agents, self.meter)
+        finished = FinishedRun(
+            replay,
+            self.world_folder,
+            kept,
+            expected,
+            paths,
+            pseudonyms,
+            agents,
+            self.meter,
+            fresh=self.stack.fresh,
+        )
         client = connect(self.stack.clickhouse)
         try:
             facts, problems = conclude(client, finished, disk_bytes=size_of(self.folder))

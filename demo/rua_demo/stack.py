@@ -113,6 +113,11 @@ class Stack:
         self._children: dict[str, Child] = {}
 
     @property
+    def fresh(self) -> bool:
+        """Whether the store is one of its own."""
+        return CLICKHOUSE not in self._environ
+
+    @property
     def names(self) -> list[str]:
         """The children that should be running."""
         return list(self._children)

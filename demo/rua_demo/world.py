@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -94,7 +95,7 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     """A line of `labels.jsonl`.
 
     Attributes:
-        first, last: Seconds since the epoch.
+        first, last: Seconds since the epoch, or ISO 8601 with an offset.
         entities: Every clear name under which an alert may speak of it.
         files: Line ranges from 1, both ends included, by path.
         kind: A `condition` is neither a hit nor false.
@@ -105,14 +106,25 @@ class Label(msgspec.Struct, frozen=True, kw_only=True):
     difficulty: str = "unknown"
     platform: str
     entities: list[str]
-    first: float
-    last: float
+    first: float | str
+    last: float | str
     files: dict[str, list[tuple[int, int]]] = {}
     kind: Literal["attack", "condition"] = "attack"
 
+    @property
+    def first_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        return milliseconds(self.first)
 
-def milliseconds(seconds: float) -> int:
+    @property
+    def last_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        return milliseconds(self.last)
+
+
+def milliseconds(given: float | str) -> int:
     """A time of a world, which is in seconds, as milliseconds; one that is clearly in milliseconds stays."""
+    seconds = datetime.fromisoformat(given).timestamp() if isinstance(given, str) else given
     return int(seconds) if seconds > MANY_SECONDS else round(seconds * 1_000)
 
 

@@ -14,14 +14,15 @@ from rua_demo.count import differences, expected, nginx, pgaudit
 FORBIDDEN = {"rua_agents", "rua_schemas", "rua_streams", "rua_sinks"}
 
 
-def audit(payload: str, session: str = "s.1", **more: str) -> bytes:
+def audit(payload: str, session: str = "s.1", second: float = 1, **more: str) -> bytes:
     """A record of a PostgreSQL JSON log."""
-    return json.dumps({"session_id": session, "message": f"AUDIT: {payload}", **more}).encode() + b"\n"
+    stamp = f"2026-11-25 06:46:{second:06.3f} +07"
+    return json.dumps({"timestamp": stamp, "session_id": session, "message": f"AUDIT: {payload}", **more}).encode()
 
 
 def request(line: str, **more: str) -> bytes:
     """A record of an access log."""
-    return json.dumps({"req": line, **more}).encode() + b"\n"
+    return json.dumps({"ts": "2026-11-25T06:46:01+07:00", "req": line, **more}).encode()
 
 
 def imported(source: str) -> set[str]:
@@ -85,7 +86,10 @@ def test_statements_of_two_sessions_are_two() -> None:
         (request("GET /static/app.js?v=1 HTTP/1.1", uri="/static/app.js"), 0),
         (request("OPTIONS /a HTTP/1.1", uri="/a"), 0),
         (request("\x16\x03\x01garbage", uri=""), 0),
-        (b'{"req":"GET /\xff\xfe HTTP/1.1","uri":"/\xff\xfe"}\n', 1),
+        (request("GET /exports/a.png HTTP/1.1", uri="/exports/a.png"), 1),  # nobody hides an export behind .png
+        (request("GET /a HTTP/1.1", uri="/a", ts=""), 0),
+        (b'{"msec":1.5,"req":"GET /\xff\xfe HTTP/1.1","uri":"/\xff\xfe"}\n', 1),
+        (rb'{"msec":1.5,"req":"GET /\x22 HTTP/1.1","uri":"/\x22"}', 1),
         (b"not json\n", 0),
         (b"\n", 0),
     ],
@@ -93,6 +97,18 @@ def test_statements_of_two_sessions_are_two() -> None:
 def test_requests_that_can_carry_data_are_counted(line: bytes, events: int) -> None:
     """Static files and noise are not; bytes that are no UTF-8 do not matter."""
     assert nginx(iter([line])) == events
+
+
+def test_a_statement_ends_when_the_log_is_more_than_a_second_further() -> None:
+    """What then comes under its number is another event; a record without a time is none."""
+    first, late = (
+        audit(f"SESSION,1,1,{READ},SELECT 1,<none>,1"),
+        audit(f"SESSION,1,1,{READ},SELECT 1,<none>,1", second=4),
+    )
+    between = b'{"timestamp":"2026-11-25 06:46:03.000 +07","message":"checkpoint"}'
+    assert pgaudit(iter([first, between, late])) == 2
+    assert pgaudit(iter([first, late])) == 1
+    assert pgaudit(iter([b'{"session_id":"s","message":"AUDIT: SESSION,1,1,READ,SELECT,,,SELECT 1,<none>,1"}'])) == 0
 
 
 def test_a_world_is_counted_by_platform_and_file(small_world: Path) -> None:

@@ -89,6 +89,19 @@ def test_an_alert_may_name_the_culprit_in_any_of_its_fields(field: str) -> None:
     assert judged({"subject": "p2", field: "p1"}, labels=(label,)).all_found
 
 
+def test_names_are_compared_as_agents_take_them() -> None:
+    """Case, blanks and Unicode composition do not matter."""
+    label = msgspec.structs.replace(ATTACK, entities=[" Malee.T"])
+    assert judged({}, labels=(label,)).all_found
+
+
+def test_a_label_may_give_its_times_in_iso_form() -> None:
+    """With an offset."""
+    label = msgspec.structs.replace(ATTACK, first="2026-09-21T21:13:20+07:00", last="2026-09-21T21:23:20+07:00")
+    assert (label.first_ms, label.last_ms) == (T * 1_000, (T + 600) * 1_000)
+    assert judged({}, labels=(label,)).all_found
+
+
 def test_a_condition_excuses_an_alert_and_needs_none() -> None:
     """It is neither hit nor false."""
     condition = msgspec.structs.replace(ATTACK, kind="condition")

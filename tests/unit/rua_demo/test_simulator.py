@@ -141,7 +141,7 @@ def test_first_and_last_are_the_times_of_the_labelled_lines(small_world: Path) -
     """Within the world, and in order."""
     described = world.read(small_world)
     for attack in attacks(small_world):
-        assert described.start <= attack.first <= attack.last <= described.end
+        assert described.start_ms <= attack.first_ms <= attack.last_ms <= described.end_ms
 
 
 def test_innocent_oddities_are_always_there_and_never_labelled(small_world: Path) -> None:
