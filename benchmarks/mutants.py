@@ -66,7 +66,6 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     ("engine.py", 'before[run.first] = columns["hit"][rows]', "before[run.first] = 0"),
     ("engine.py", 'np.where(opens[run.first], 0, columns["level"][rows])', 'columns["level"][rows]'),
     ("engine.py", "inside = opened >= run.first[run.key]", "inside = opened >= 0"),
-    ("engine.py", "detector.rule.quiet) | (before == 0)", "detector.rule.quiet)"),
     ("engine.py", "run.clock - before > detector.rule.quiet", "run.clock - before >= detector.rule.quiet"),
     ("engine.py", "held = np.where(begins, carried,", "held = np.where(begins, 0,"),
     ("engine.py", "begins[run.first] = True", "pass"),

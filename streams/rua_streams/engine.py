@@ -311,7 +311,7 @@ def episodes(  # noqa: PLR0917 - a batch, what is judged in it, and where it is 
     level = worst.level[which]
     before = np.concatenate(([0], run.clock[:-1]))
     before[run.first] = columns["hit"][rows]
-    opens = (run.clock - before > detector.rule.quiet) | (before == 0)
+    opens = run.clock - before > detector.rule.quiet  # `before` is 0, decades ago, at a first hit
     opened = np.maximum.accumulate(np.where(opens, here, -1))
     inside = opened >= run.first[run.key]
 

@@ -50,6 +50,7 @@ ZONES = ("Asia/Bangkok", "America/New_York")
 def log_of(rng: random.Random, length: int) -> list[TelemetryEvent]:
     """A log in which time jumps both ways and a few subjects do everything."""
     now, events = rng.choice((1_772_000_000, 1_790_000_000, *CHANGES)) + rng.randrange(7 * DAY), []
+    actors = rng.choice((("a", "a", "a", "a", "a", "b", "", None), ("a", "b", "c", "d")))
     habit, calm = rng.choice((1, 3, 10, 40)), rng.random() < 0.5
     for number in range(length):
         odd = rng.random() < 0.08
@@ -70,7 +71,7 @@ def log_of(rng: random.Random, length: int) -> list[TelemetryEvent]:
                 kind=kind,
                 action="alter" if kind == "privilege_change" else rng.choice(("export", "export", "read", "delete")),
                 outcome=rng.choice(("ok", "ok", "ok", "ok", "denied")),
-                actor=rng.choice(("a", "a", "a", "a", "a", "b", "", None)),
+                actor=rng.choice(actors),
                 merchant=rng.choice((None, "m", "a")),
                 source_ip=rng.choice((None, "a")),
                 actor_type=rng.choice(("interactive", "interactive", "service")),

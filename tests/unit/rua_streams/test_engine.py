@@ -121,3 +121,24 @@ def test_the_same_event_twice_over_two_platforms_has_two_alert_ids() -> None:
     )
     assert one.opener == other.opener
     assert one.alert_id != other.alert_id
+
+
+def test_an_episode_carried_over_keeps_its_opener_though_another_subjects_begins_before_it() -> None:
+    """In the second batch `a` opens an episode, and `b`, sorted after `a`, goes on with one of its own."""
+    events = [
+        event("2026-03-24 10:00", actor="a", rows=10),
+        event("2026-03-24 10:00", actor="b", rows=60_000),
+        event("2026-03-24 10:10", actor="a", rows=60_000),
+        event("2026-03-24 10:20", actor="b", rows=60_000),
+    ]
+    found, _ = replay([BULK], events, [2])
+    assert [(f.subject, f.opener.offset) for f in found] == [("b", 1), ("a", 2), ("b", 1)]
+
+
+def test_an_episode_remembers_its_highest_level_not_its_latest() -> None:
+    """High, then medium, then, in another batch, high again: one finding."""
+    times, rows = ("08:00", "10:00", "12:00"), (60_000, 20_000, 60_000)
+    history = workdays("2026-03-02", 15)
+    events = [*history, *(event(f"2026-03-24 {t}", rows=r) for t, r in zip(times, rows, strict=True))]
+    found, _ = replay([BULK], events, [len(events) - 1])
+    assert [f.level for f in found] == [2]
