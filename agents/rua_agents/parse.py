@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from typing import BinaryIO
 
 import msgspec
 from rua_common.clock import Clock
+from rua_common.errors import PoisonEvent
+from rua_schemas.codec import UNENCODABLE, encode
 
 from rua_agents.collectors import Draft
 from rua_agents.pseudonyms import KEY_BYTES, KeyRing, read_key
@@ -18,6 +21,7 @@ from rua_agents.settings import collector_of, options_of, zone_of
 from rua_agents.stream import Origin, SourceStream
 from rua_agents.tally import Tally
 
+log = logging.getLogger(__name__)
 CHUNK_BYTES = 1 << 20
 
 
@@ -51,6 +55,19 @@ def number(made: Iterator[Draft], epoch_ms: int) -> Iterator[Draft]:
         yield draft
 
 
+def sendable(made: Iterator[Draft], tally: Tally) -> Iterator[Draft]:
+    """What `run` could send: an event that does not fit the schema is counted as failed by both."""
+    for event in made:
+        try:
+            encode(event)
+        except PoisonEvent as why:
+            log.warning("%s at position %d: %s", event.source, event.source_position, why)
+            tally.events -= 1
+            tally.failed[UNENCODABLE] += 1
+        else:
+            yield event
+
+
 def run(
     source: str,
     path: str,
@@ -70,10 +87,11 @@ def run(
     origin = Origin(
         collector, platform, host, host, zone_of(zone), options_of(collector, {}), KeyRing(key, platform), tally
     )
-    encode, write = msgspec.json.Encoder().encode, sys.stdout.buffer.write
+    to_json, write = msgspec.json.Encoder().encode, sys.stdout.buffer.write
     with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
-        for event in number(drafts(file, origin, clock, path=path, limit_bytes=limit_bytes), clock.now_ms()):
-            write(encode(event) + b"\n")
+        made = number(drafts(file, origin, clock, path=path, limit_bytes=limit_bytes), clock.now_ms())
+        for event in sendable(made, tally):
+            write(to_json(event) + b"\n")
     sys.stdout.buffer.flush()
     print(tally.line(), file=sys.stderr)  # noqa: T201 - the command's own output
     return 0

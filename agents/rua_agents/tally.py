@@ -1,4 +1,4 @@
-"""What became of every record: records = events - split + merged + ignored + failed + open."""
+"""What became of every record: records = events + merged + ignored + failed + open."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class Tally:
 
     records: int = 0
     events: int = 0
+    """Records, or groups of merged ones, that are an event."""
     split: int = 0
-    """Events beyond the first of a record: a GRANT to two people is two events."""
+    """Events beyond these: a GRANT to two people is two events of one record."""
     merged: int = 0
     replaced: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
@@ -42,7 +43,7 @@ class Tally:
     @property
     def open(self) -> int:
         """Records whose event is not complete yet."""
-        return self.records + self.split - self.events - self.merged - self.ignored.total() - self.failed.total()
+        return self.records - self.events - self.merged - self.ignored.total() - self.failed.total()
 
     def fail(self, reason: str, source: str, offset: int, data: bytes) -> None:
         """Counts a record that could not be parsed; the first few of a reason go to the log without their literals."""
@@ -53,10 +54,10 @@ class Tally:
 
     def line(self) -> str:
         """The account in one line."""
-        split = f" - split {self.split}" if self.split else ""
+        more = f"{self.split} more event{'s' if self.split > 1 else ''}, from records that name several people"
         return (
-            f"records {self.records} = events {self.events}{split} + merged {self.merged} + "
-            f"ignored {_reasons(self.ignored)} + failed {_reasons(self.failed)}"
+            f"records {self.records} = events {self.events} + merged {self.merged} + "
+            f"ignored {_reasons(self.ignored)} + failed {_reasons(self.failed)}" + (f"; {more}" if self.split else "")
         )
 
 

@@ -11,6 +11,7 @@ from rua_schemas.events import MAX_TIME_MS, MIN_TIME_MS
 
 BUDDHIST_ERA_YEARS = 543
 FIRST_BUDDHIST_YEAR = 2400
+LONGEST_STAMP = 64
 _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\s?(\S+)?", re.ASCII)
 _OFFSET = re.compile(r"(?:GMT|UTC)?([+-])(\d{1,2})(?::?(\d\d))?(?::?\d\d)?", re.ASCII)
 _UTC_NAMES = frozenset(("Z", "UTC", "GMT", "UCT", "Zulu"))
@@ -43,13 +44,15 @@ def stamp_ms(text: str, zone: ZoneInfo | None = None) -> int:
     Raises:
         BadTime: no stamp, or its zone is not known.
     """
+    if len(text) > LONGEST_STAMP:  # nothing of megabytes enters a cache
+        raise BadTime("longer than any time stamp")
     if len(text) > 19 and text[19] == ".":
         digits = 20
         while digits < len(text) and text[digits] in "0123456789":
             digits += 1
         fraction = text[20:digits]
         if fraction:
-            return _second_ms(text[:19] + text[digits:], zone) + int((fraction + "00")[:3])
+            return checked(_second_ms(text[:19] + text[digits:], zone) + int((fraction + "00")[:3]))
     return _second_ms(text, zone)
 
 

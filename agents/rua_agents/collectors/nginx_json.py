@@ -39,6 +39,7 @@ METHODS: Mapping[str, tuple[Kind, Action]] = {
 NO_DATA = frozenset(("OPTIONS", "TRACE", "CONNECT"))
 READING_WORDS = frozenset(("graphql", "search", "query", "list"))
 CLIENT_CLOSED = 499
+PATH_CHARACTERS = 8 * labels.MAX_CHARACTERS
 _NUMBERS = re.compile(r"/[0-9]+(?=/|$)")
 BROWSERS = frozenset(("Chrome", "Firefox", "Safari", "Edge", "Opera"))
 
@@ -64,7 +65,7 @@ class Target(NamedTuple):
 def target(path: str) -> Target:
     """Facts of a path."""
     # so that paths that differ in numbers only share one entry of the cache
-    return _target(_NUMBERS.sub("/{n}", path.partition("?")[0]))
+    return _target(_NUMBERS.sub("/{n}", path.partition("?")[0])[:PATH_CHARACTERS])
 
 
 @lru_cache(16_384)

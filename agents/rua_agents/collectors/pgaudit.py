@@ -7,6 +7,7 @@ The payload is a CSV record of 9 fields, or 10 with `pgaudit.log_rows`:
 from __future__ import annotations
 
 import csv
+import re
 from typing import NamedTuple
 
 csv.field_size_limit(1 << 30)  # statements of megabytes occur; the record's size is bounded elsewhere
@@ -15,7 +16,8 @@ PREFIX = "AUDIT: "
 SENTINELS = frozenset(("<none>", "<not logged>", "<previously logged>"))
 PREVIOUSLY_LOGGED = "<previously logged>"
 WITHOUT_ROWS, WITH_ROWS, CUT = 9, 10, 8
-MOST_ROWS = 1 << 62
+MOST_DIGITS = 18
+_INTEGER = re.compile(r"-?\d+", re.ASCII)
 
 
 class BadAudit(ValueError):
@@ -34,14 +36,15 @@ class Audit(NamedTuple):
     text: str | None
     """The statement, None if it was not logged, `<previously logged>` if the record before had it."""
     rows: int | None
-    """As reported; None without log_rows or if the record was cut."""
+    """As reported; None without log_rows, if the record was cut, or if no server can have counted so many."""
 
 
 def read_audit(message: str, *, truncated: bool = False) -> Audit:
     """Parses what follows `AUDIT: `.
 
     Raises:
-        BadAudit: wrong number of fields, or a number that is none.
+        BadAudit: wrong number of fields, or a number that is none. A row count that cannot be true is unknown: whoever
+            could forge it would hide the record with it.
     """
     try:
         fields = next(csv.reader((message[len(PREFIX) :],), strict=not truncated))
@@ -49,12 +52,18 @@ def read_audit(message: str, *, truncated: bool = False) -> Audit:
         if n not in (WITHOUT_ROWS, WITH_ROWS) and not (truncated and n >= CUT):
             raise BadAudit(f"{n} fields")
         kind, statement, substatement, klass, command, _, table, text = fields[:8]
-        rows = int(fields[9]) if n == WITH_ROWS and not (truncated and not fields[9].isdigit()) else None
-        if rows is not None and not 0 <= rows <= MOST_ROWS:
-            raise BadAudit("rows out of range")
+        rows = _natural(fields[9]) if n == WITH_ROWS and not truncated else None
+        number, sub = _natural(statement), _natural(substatement)
+        if number is None or sub is None:
+            raise BadAudit("statement number out of range")
         known = None if text in SENTINELS and text != PREVIOUSLY_LOGGED else text
-        return Audit(
-            kind == "OBJECT", int(statement), int(substatement), klass, command.upper(), table or None, known, rows
-        )
+        return Audit(kind == "OBJECT", number, sub, klass, command.upper(), table or None, known, rows)
     except (csv.Error, StopIteration, ValueError) as why:
         raise why if isinstance(why, BadAudit) else BadAudit(type(why).__name__) from why
+
+
+def _natural(field: str) -> int | None:
+    """The number, or None if it is negative or has more digits than 64 bits surely hold."""
+    if not _INTEGER.fullmatch(field):
+        raise BadAudit("no number")
+    return int(field) if len(field) <= MOST_DIGITS and field[0] != "-" else None

@@ -66,7 +66,7 @@ def events_of(statement: OpenStatement, place: Place, bulk_rows: int) -> list[tu
             (group.position + i, _event(statement, group, means, place, index=i, actor=actor))
             for i, actor in enumerate(actors or (None,))
         ]
-        place.tally.events += len(made)
+        place.tally.events += 1
         place.tally.merged += group.records - 1
         place.tally.split += len(made) - 1
         found += made

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import COLLECTORS
 from rua_schemas.codec import decode, encode
 from rua_schemas.events import TelemetryEvent
 
-from tests.agent_rig import NGINX_SAMPLE, PG_SAMPLE, origin, parse
+from tests.agent_rig import NGINX_SAMPLE, PG_SAMPLE, START_MS, audit, origin, parse, web_line
 
 SAMPLES = {"pgaudit-jsonlog": PG_SAMPLE, "nginx-json": NGINX_SAMPLE}
 DOCS = Path(__file__).parents[3] / "docs" / "sources"
@@ -48,3 +50,30 @@ def test_the_first_record_of_a_sample_holds_a_time(source: str) -> None:
     first = splitter.feed(SAMPLES[source].read_bytes())[0]
     assert COLLECTORS[source].time_ms(first, None)
     assert COLLECTORS[source].time_ms(first._replace(data=b"{}"), None) is None
+
+
+ABSURD = st.sampled_from(["-5", str(1 << 62), str((1 << 63) - 1), str(1 << 63), str(1 << 70), "9" * 400, "9" * 5_000])
+RECORDS = {
+    "pgaudit-jsonlog": audit(START_MS, 17, "COPY t TO '/x'", command="COPY", rows=23, pid=42, remote_port=4242),
+    "nginx-json": web_line(
+        START_MS, bytes_sent=310, sent_cl="10", gzr=2, session=7, app=8, merchant=9, ts=1_790_000_000
+    ),
+}
+NUMBER = re.compile(rb"(?<![\w./])\d+(?:\.\d+)?(?![\w./])")
+
+
+@pytest.mark.parametrize("source", sorted(COLLECTORS))
+@settings(max_examples=100)
+@given(st.data())
+def test_an_absurd_number_wherever_it_stands_ends_nothing(source: str, draw: st.DataObject) -> None:
+    """Whoever can write one line must not silence the agent: the event can be written, or the record is counted."""
+    line, absurd = RECORDS[source], draw.draw(ABSURD).encode()
+    where = draw.draw(st.sampled_from(list(NUMBER.finditer(line))))
+    line = line[: where.start()] + absurd + line[where.end() :]
+    made, tally = parse(source, RECORDS[source] + line)
+    assert (tally.records, tally.open, len(made) + tally.failed.total() + tally.merged) == (2, 0, 2)
+    assert [decode(encode(event), TelemetryEvent) for event in made] == made
+    parser = COLLECTORS[source].parser(origin(source).place("0" * 32))
+    for record in COLLECTORS[source].splitter(0, 1 << 20).feed(line):
+        parser.feed(record, 0)
+    assert msgspec.json.encode(parser.dump())

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from rua_agents.__main__ import main
+from rua_agents.parse import sendable
 
-from tests.agent_rig import DATA, KEY, NGINX_SAMPLE, PG_SAMPLE
+from tests.agent_rig import DATA, KEY, NGINX_SAMPLE, PG_SAMPLE, START_MS, parse, web_line
 
 
 @pytest.mark.parametrize(
@@ -65,3 +67,11 @@ def test_the_zone_of_the_process_never_shows(tmp_path: Path) -> None:
         made.add(json.dumps(keep))
     assert len(made) == 1
     assert len(json.loads(made.pop())) == 57
+
+
+def test_parse_leaves_out_what_run_could_not_send() -> None:
+    """And counts it as failed; the events around it stay."""
+    made, tally = parse("nginx-json", 3 * web_line(START_MS))
+    made[1] = msgspec.structs.replace(made[1], rows=1 << 70)
+    assert list(sendable(iter(made), tally)) == [made[0], made[2]]
+    assert (tally.events, tally.failed, tally.open) == (2, {"unencodable": 1}, 0)

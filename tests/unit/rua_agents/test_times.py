@@ -32,7 +32,11 @@ def test_reads_a_stamp(text: str, zone: str | None, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "2026-03-02 10:00:00", "2026-13-02 10:00:00 UTC", "1900-01-01 00:00:00Z"]
+    "text",
+    [
+        *("", "yesterday", "2026-03-02 10:00:00", "2026-13-02 10:00:00 UTC", "1900-01-01 00:00:00Z"),
+        *("2100-01-01 00:00:00.001 UTC", "2026-03-02 10:00:00.5 UTC" + " " * 100),
+    ],
 )
 def test_refuses_what_it_cannot_place(text: str) -> None:
     """Never a guess, least of all this machine's zone."""
