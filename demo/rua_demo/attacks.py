@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rua_demo.people import Person
-from rua_demo.traffic import CSV, HOUR_MS, Day, Platform, grant
+from rua_demo.scene import CSV, HOUR_MS, Day, Platform
+from rua_demo.statements import grant
 
 DIFFICULTIES = ("crude", "moderate", "patient")
 GIGABYTE = 1_000_000_000

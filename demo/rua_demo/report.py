@@ -170,6 +170,8 @@ def duration(seconds: float) -> str:
 def over_time(facts: Facts) -> Figure:
     """Events an hour of each platform, with a mark where an alert was raised."""
     platforms = facts.world.platforms
+    days = math.ceil(_days(facts.world.end_ms - facts.world.start_ms))
+    ticks = [_days(facts.world.start_ms) + k for k in range(0, days + 1, math.ceil(days / 8))]
     day_labels = DateFormatter("%d %b", tz=BANGKOK)  # type: ignore[no-untyped-call]  # not annotated
     figure = Figure(figsize=(10.5, 1.25 * len(platforms) + 0.9))
     axes = figure.subplots(len(platforms), 1, sharex=True, squeeze=False)
@@ -184,6 +186,7 @@ def over_time(facts: Facts) -> Figure:
         ax.set_title(platform, loc="left", fontsize=9, color=colour, pad=2)
         ax.tick_params(labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
+        ax.set_xticks(ticks)
         ax.xaxis.set_major_formatter(day_labels)
     figure.supylabel("events an hour", fontsize=9)
     figure.legend(*_legend(facts), loc="upper right", ncol=4, fontsize=8, frameon=False)
@@ -221,6 +224,7 @@ def last_day(facts: Facts) -> Figure:
     ax.set_xlim(_days(until - MS_PER_DAY) - 0.05, _days(until))
     ax.set_yticks(range(len(platforms)), platforms)
     ax.set_ylim(len(platforms) - 0.4, -0.6)
+    ax.set_xticks([_days(until - MS_PER_DAY + k * MS_PER_DAY // 8) for k in range(9)])
     ax.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=BANGKOK))  # type: ignore[no-untyped-call]  # not annotated
     ax.set_xlabel("time in Bangkok; bars: attacks going on, green if found; triangles: alerts raised", fontsize=9)
     ax.tick_params(labelsize=8)

@@ -14,7 +14,8 @@ from pathlib import Path
 from rua_demo import attacks, world
 from rua_demo.people import directory, hire
 from rua_demo.profiles import PROFILES, Profile
-from rua_demo.traffic import DAY_MS, Day, Platform, ordinary
+from rua_demo.scene import DAY_MS, Day, Platform
+from rua_demo.traffic import ordinary
 from rua_demo.world import ARRIVALS, CONTEXT, LABELS_FILE, Label, Network, Source, World
 from rua_demo.writers import BANGKOK, Line
 

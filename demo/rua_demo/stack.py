@@ -162,11 +162,11 @@ class Stack:
     def start_workers(self, platforms: Sequence[str]) -> None:
         """One process to detect, one to store."""
         for role in ROLES:
-            self._run(role, [*CLI, "worker", "--role", role], self._worker_environ(role, platforms))
+            self.run(role, [*CLI, "worker", "--role", role], self._worker_environ(role, platforms))
 
     def start_agent(self, platform: str, config: Path) -> None:
         """One agent."""
-        self._run(f"agent-{platform}", [*AGENT, str(config)], self._environ)
+        self.run(f"agent-{platform}", [*AGENT, str(config)], self._environ)
 
     def check(self) -> None:
         """Does nothing while every child lives.
@@ -218,7 +218,8 @@ class Stack:
         answers = admin.list_offsets(asked, request_timeout=ASK_SECONDS)
         return {(tp.topic, tp.partition): int(answer.result().offset) for tp, answer in answers.items()}
 
-    def _run(self, name: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    def run(self, name: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Starts one more child; its output is in `logs`."""
         child = Child(name, self.logs / f"{name}.log")
         child.start(command, ready=lambda: True, environ=environ)
         self._children[name] = child
