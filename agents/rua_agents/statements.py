@@ -18,7 +18,11 @@ from rua_agents.pseudonyms import Pseudonymiser
 
 CACHED = 4_096
 CACHED_CHARACTERS = 16_384
-MAX_CHARACTERS = 1 << 18
+MAX_CHARACTERS = 1 << 16
+"""Of a text are looked at: the tokenizer takes 2 µs each, and any login can write statements of megabytes."""
+MAX_NAMES = 100
+# what may be open where the head of a long text ends
+CLOSERS = ("", "'", '"', "*/", "$$")
 _LITERALS = frozenset(t for t in TokenType if t.name.endswith("_STRING") or t in (TokenType.STRING, TokenType.NUMBER))
 _COMMANDS = frozenset((TokenType.COMMAND, TokenType.FETCH, TokenType.EXECUTE, TokenType.SHOW))
 _SIMPLE_STRING = re.compile(r"'[^']*'")
@@ -48,7 +52,11 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     """`file:…` or `program:…`; None if the client gets it."""
     cursor: str | None = None
     names: tuple[str, ...] = ()
-    """Who gets or loses rights."""
+    """Who gets or loses rights; none if they are more than `MAX_NAMES`."""
+    named: int = 0
+    """How many they are, as far as the text was looked at."""
+    partial: bool = False
+    """Whether only a part of the text was looked at, or not all names are kept."""
     raises: bool = True
     strong: bool = False
     role: str | None = None
@@ -84,8 +92,13 @@ class Statements:
         return self._fingerprint(text) if len(text) <= CACHED_CHARACTERS else self._fingerprint_of(text)
 
     def facts(self, text: str) -> Facts:
-        """All that a utility statement (COPY, FETCH, GRANT, SET ROLE …) tells."""
-        return self._facts(text) if len(text) <= CACHED_CHARACTERS else self._facts_of(text)
+        """All that a utility statement (COPY, FETCH, GRANT, SET ROLE …) tells; of a long one, what its head tells."""
+        if len(text) <= CACHED_CHARACTERS:
+            return self._facts(text)
+        if len(text) <= MAX_CHARACTERS:
+            return self._facts_of(text)
+        heads = (tokenise(text[:MAX_CHARACTERS] + closer) for closer in CLOSERS)
+        return msgspec.structs.replace(self._told(next(filter(None, heads), [])), partial=True)
 
     def _fingerprint_of(self, text: str) -> str | None:
         tokens = tokenise(text)
@@ -95,12 +108,16 @@ class Statements:
         tokens = tokenise(text)
         if not tokens:
             return NOTHING
+        return msgspec.structs.replace(self._told(tokens), fingerprint=self._pseudonym("statement", shape_of(tokens)))
+
+    def _told(self, tokens: list[Token]) -> Facts:
+        if not tokens:
+            return NOTHING
         verb = tokens[0].text.upper()
         read = {"COPY": self._copy, "FETCH": self._fetch, "DECLARE": self._declare, "SET": self._set}
         read |= {"RESET": self._set, "GRANT": self._grant, "REVOKE": self._grant}
         read |= dict.fromkeys(("ALTER", "CREATE", "DROP"), self._role)
-        facts = read[verb](tokens) if verb in read else Facts(verb=verb)
-        return msgspec.structs.replace(facts, fingerprint=self._pseudonym("statement", shape_of(tokens)))
+        return read[verb](tokens) if verb in read else Facts(verb=verb)
 
     def _copy(self, tokens: list[Token]) -> Facts:
         if len(tokens) > 1 and tokens[1].token_type == TokenType.L_PAREN:
@@ -148,7 +165,7 @@ class Statements:
         start = len(uppers) - uppers[::-1].index(word) if word in uppers else len(uppers)
         what = tokens[1 : start - 1]
         strong = "ALL" in uppers[1:start] or any(t.text.lower() in SUPERUSERS | _STRONG_ROLES for t in what)
-        return Facts(verb=uppers[0], names=self._names(tokens, start), raises=granting, strong=strong)
+        return self._about(_names(tokens, start), Facts(verb=uppers[0], raises=granting, strong=strong))
 
     def _role(self, tokens: list[Token]) -> Facts:
         uppers = [t.text.upper() for t in tokens]
@@ -157,23 +174,15 @@ class Statements:
         start = 4 if uppers[2:4] == ["IF", "EXISTS"] else 2
         lowers = uppers[0] == "DROP" or any(u.startswith("NO") and u[2:] in _STRONG for u in uppers)
         strong = not _STRONG.isdisjoint(uppers)
-        names = self._names(tokens, start)
-        return Facts(verb=f"{uppers[0]} ROLE", names=names, raises=strong or not lowers, strong=strong)
+        facts = Facts(verb=f"{uppers[0]} ROLE", raises=strong or not lowers, strong=strong)
+        return self._about(_names(tokens, start), facts)
 
-    def _names(self, tokens: list[Token], start: int) -> tuple[str, ...]:
-        """The names of a list that starts here."""
-        names = []
-        while start < len(tokens):
-            if tokens[start].text.upper() == "GROUP":
-                start += 1
-                continue
-            if not (_is_name(tokens[start]) or tokens[start].token_type == TokenType.STRING):
-                break
-            names.append(self._pseudonym("actor", tokens[start].text))
-            if start + 1 >= len(tokens) or tokens[start + 1].token_type != TokenType.COMMA:
-                break
-            start += 2
-        return tuple(dict.fromkeys(names))
+    def _about(self, names: list[str], facts: Facts) -> Facts:
+        """The facts with the names as pseudonyms, or with their number if they are too many to be told."""
+        if len(names) > MAX_NAMES:
+            return msgspec.structs.replace(facts, named=len(names), partial=True)
+        people = tuple(dict.fromkeys(self._pseudonym("actor", name) for name in names))
+        return msgspec.structs.replace(facts, names=people, named=len(people))
 
 
 def tokenise(text: str) -> list[Token]:
@@ -223,6 +232,22 @@ def _name(tokens: list[Token], start: int) -> tuple[str | None, int]:
         parts.append(_quoted(tokens[at + 1]))
         at += 2
     return ".".join(parts), at
+
+
+def _names(tokens: list[Token], start: int) -> list[str]:
+    """The different names of a list that starts here."""
+    names: dict[str, None] = {}
+    while start < len(tokens):
+        if tokens[start].text.upper() == "GROUP":
+            start += 1
+            continue
+        if not (_is_name(tokens[start]) or tokens[start].token_type == TokenType.STRING):
+            break
+        names[tokens[start].text] = None
+        if start + 1 >= len(tokens) or tokens[start + 1].token_type != TokenType.COMMA:
+            break
+        start += 2
+    return list(names)
 
 
 def _table_after_from(tokens: list[Token]) -> str | None:

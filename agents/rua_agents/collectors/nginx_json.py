@@ -120,10 +120,14 @@ def occurred(fields: Fields, zone: ZoneInfo | None) -> int:
     """Milliseconds since the epoch at which the request ended.
 
     Raises:
-        BadTime: no field holds a time.
+        BadTime: no field holds a time that can be read.
     """
-    if fields.seconds is not None:
-        return epoch_seconds_ms(fields.seconds)
+    try:
+        if fields.seconds is not None:
+            return epoch_seconds_ms(fields.seconds)
+    except BadTime:
+        if fields.iso is None and fields.clf is None:
+            raise
     if isinstance(fields.iso, str):
         return stamp_ms(fields.iso, zone)
     if isinstance(fields.iso, int | float):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rua_schemas.events import Action, Kind, Label, Privilege, Quality
 
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.pgaudit_statements import Group, OpenStatement
+from rua_agents.collectors.pgaudit_statements import Group, OpenStatement, Session
 
 DUMPERS = frozenset(("pg_dump", "pg_dumpall"))
 INTERACTIVE = frozenset(("psql", "pgcli", "pgAdmin", "DBeaver", "DataGrip", "TablePlus", "Navicat"))
@@ -111,7 +111,16 @@ def _labels(statement: OpenStatement, group: Group, actor: str | None) -> tuple[
         labels.append(Label(key="role", value=statement.role))
     if actor is not None and statement.session.actor is not None:
         labels.append(Label(key="by", value=statement.session.actor))
+    if group.facts.named > len(group.facts.names):
+        labels.append(Label(key="grantees", value=str(group.facts.named)))
     return tuple(labels)
+
+
+def _destination(group: Group, session: Session) -> str:
+    """Where rows go: to the client, unless the statement says otherwise or hides it behind its own length."""
+    if group.facts.partial and group.facts.outward is None and group.command == "COPY":
+        return "unknown"
+    return group.facts.destination or f"client:{session.network or 'unknown'}"
 
 
 def _event(
@@ -119,9 +128,7 @@ def _event(
 ) -> Draft:
     session, table = statement.session, group.table
     rows, quality = _rows(group)
-    destination = None
-    if means.action == "export":
-        destination = group.facts.destination or f"client:{session.network or 'unknown'}"
+    destination = _destination(group, session) if means.action == "export" else None
     return Draft(
         event_id=group.event_ids[index],
         source_id=place.source_id,
@@ -146,7 +153,7 @@ def _event(
         rows_quality=quality,
         statement_fingerprint=group.facts.fingerprint,
         tool=session.tool,
-        truncated=group.truncated,
+        truncated=group.truncated or group.facts.partial,
         destination=destination,
         destination_external=False if destination == "client:local" else None,
         source_ip=session.source_ip,

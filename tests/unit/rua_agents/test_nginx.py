@@ -165,3 +165,11 @@ def test_query_keys_stay_only_if_allowed_and_without_literals() -> None:
     assert made.labels == ()
     (made,), _ = parse("nginx-json", line, query_keys=["type", "phone"])
     assert [(one.key, one.value) for one in made.labels] == [("query.type", "full"), ("query.phone", "{n}")]
+
+
+def test_a_time_that_cannot_be_read_gives_way_to_one_that_can() -> None:
+    """The record stays as long as it says when; without any time it fails."""
+    line = web_line(T, ts="2026-09-21T14:13:20+00:00").replace(b'"msec": 1790000000.0', b'"msec": 1e300')
+    made, tally = parse("nginx-json", line + web_line(T).replace(b'"msec": 1790000000.0', b'"msec": 1e300'))
+    assert [e.occurred_at for e in made] == [T]
+    assert tally.failed == {"no_time": 1}

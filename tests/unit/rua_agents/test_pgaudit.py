@@ -148,6 +148,26 @@ def test_a_grant_to_two_people_is_two_events_and_the_account_says_so() -> None:
     )
 
 
+def test_a_grant_to_a_crowd_is_one_event_of_the_doer_with_the_number() -> None:
+    """Whoever writes one line never gets thousands of events for it."""
+    crowd = ", ".join(f"u{n}" for n in range(101))
+    (event,) = events(audit(T, 1, f"GRANT postgres TO {crowd}", klass="ROLE", command="GRANT ROLE", table=""))
+    assert (event.kind, event.actor, event.truncated) == ("privilege_change", NAMES.pseudonym("actor", "ana"), True)
+    assert (label(event, "grantees"), label(event, "by"), event.privilege) == ("101", None, "superuser")
+    made, tally = parse(
+        "pgaudit-jsonlog", audit(T, 1, f"GRANT a TO {crowd[:-6]}", klass="ROLE", command="GRANT ROLE", table="")
+    )
+    assert (len(made), tally.split, tally.open) == (100, 99, 0)
+    assert {(event.truncated, label(event, "grantees")) for event in made} == {(False, None)}
+
+
+def test_a_copy_whose_target_is_hidden_behind_padding_goes_to_an_unknown_place() -> None:
+    """It must not pass for the client that this account always uses."""
+    hidden = f"COPY /* {'x' * 300_000} */ t TO PROGRAM 'curl'"
+    (event,) = events(audit(T, 1, hidden, command="COPY", table=""))
+    assert (event.action, event.destination, event.truncated) == ("export", "unknown", True)
+
+
 def test_taking_rights_away_is_administration() -> None:
     """Nobody becomes able to export by a REVOKE."""
     (event,) = events(audit(T, 1, "REVOKE a FROM bob", klass="ROLE", command="REVOKE ROLE", table=""))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
+from rua_agents import statements
 from rua_agents.pseudonyms import Pseudonymiser
-from rua_agents.statements import Facts, Statements, shape_of, tokenise
+from rua_agents.statements import MAX_CHARACTERS, MAX_NAMES, Facts, Statements, shape_of, tokenise
+from sqlglot.tokenizer_core import Token
 
 NAMES = Pseudonymiser(b"k" * 32, "lazada")
 
@@ -96,6 +98,61 @@ def test_copy_tells_direction_table_and_destination() -> None:
 def test_facts_never_raise(verb: str, words: list[str]) -> None:
     """Whatever a client may write after a verb."""
     facts(" ".join([verb, *words]))
+
+
+HOSTILE = [
+    "GRANT a TO " + ",".join(f"u{n}" for n in range(200_000)),
+    "COPY " + "(" * 1_000_000,
+    "COPY t TO " + "$" * 1_000_000,
+    "COPY " + "a." * 500_000 + "b TO STDOUT",
+    "SET ROLE " + "a " * 500_000,
+    "SELECT " + "$a " * 300_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=[text[:14] for text in HOSTILE])
+def test_the_work_on_a_statement_has_a_bound_that_its_length_does_not_move(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any login can write one of megabytes: few characters are tokenised, few names are hashed."""
+    characters, names = [0], [0]
+
+    def counted(part: str) -> list[Token]:
+        characters[0] += len(part)
+        return tokenise(part)
+
+    def pseudonym(field: str, value: str) -> str:
+        names[0] += 1
+        return NAMES.pseudonym(field, value)
+
+    monkeypatch.setattr(statements, "tokenise", counted)
+    pseudonymiser = Pseudonymiser(b"k" * 32, "lazada")
+    pseudonymiser.pseudonym = pseudonym  # type: ignore[assignment]  # a counter in front of the cached function
+    made = Statements(pseudonymiser)
+    assert made.facts(text).partial
+    assert made.plain(text).fingerprint is None
+    assert characters[0] <= len(statements.CLOSERS) * (MAX_CHARACTERS + 2)
+    assert names[0] <= MAX_NAMES + 2
+
+
+def test_the_head_of_a_long_statement_tells_what_it_can() -> None:
+    """Padding hides neither the way nor the program; a hash of a part would be no fingerprint."""
+    padding = "x" * MAX_CHARACTERS
+    for text in (f"COPY t TO PROGRAM 'curl {padding}'", f"COPY t TO PROGRAM 'curl' /* {padding} */"):
+        found = facts(text)
+        assert (found.outward, found.table, found.fingerprint, found.partial) == (True, "t", None, True)
+        assert (found.destination or "").startswith("program:")
+    assert facts(f"COPY /* {padding} */ t TO '/x'").outward is None
+    whole = facts("COPY t TO PROGRAM 'curl' /* short */")
+    assert (whole.partial, whole.fingerprint is None) == (False, False)
+
+
+def test_a_list_of_names_is_kept_up_to_a_limit_and_counted_beyond() -> None:
+    """A hundred grantees are a hundred; one more is nobody in particular."""
+    most, more = (facts("GRANT a TO " + ",".join(f"u{i}" for i in range(n))) for n in (MAX_NAMES, MAX_NAMES + 1))
+    assert (len(most.names), most.named, most.partial) == (MAX_NAMES, MAX_NAMES, False)
+    assert (more.names, more.named, more.partial) == ((), MAX_NAMES + 1, True)
+    assert len(facts("GRANT a TO " + ",".join(["u"] * (MAX_NAMES + 1))).names) == 1
 
 
 def test_grants_name_who_gets_them() -> None:
