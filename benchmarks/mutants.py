@@ -76,7 +76,6 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     ("engine.py", 'run.clock = run.highest(run.clock, stored["clock"][rows])', "run.clock = run.highest(run.clock, 0 * rows)"),
     ("engine.py", 'run.wall = run.highest(run.wall, stored["wall"][rows])', "run.wall = run.highest(run.wall, 0 * rows)"),
     ("engine.py", "(events.rounds if feature.daily else [events])", "[events]"),
-    ("engine.py", "np.array_equal(lane.row, runs[\"actor\"].row) and", 'not values["behind"].any() and'),
     ("engine.py", "np.array_equal(lane.clock, runs[\"actor\"].clock)", "True"),
     ("engine.py", "state.touch(rows)", "state.touch(rows[1:])"),
     ("engine.py", "frame = frame.filter(USABLE)", "pass"),

@@ -142,3 +142,12 @@ def test_an_episode_remembers_its_highest_level_not_its_latest() -> None:
     events = [*history, *(event(f"2026-03-24 {t}", rows=r) for t, r in zip(times, rows, strict=True))]
     found, _ = replay([BULK], events, [len(events) - 1])
     assert [f.level for f in found] == [2]
+
+
+def test_a_late_event_does_not_move_the_clock_of_those_that_come_in_time() -> None:
+    """Nor in a batch that holds no late event itself."""
+    history = workdays("2026-03-02", 15)
+    late = event("2026-03-24 12:00", observed=at("2026-03-24 15:00"), rows=1)
+    events = [*history, event("2026-03-24 10:00", rows=9_000), late, event("2026-03-24 10:30", rows=2_000)]
+    found, _ = replay([BULK], events, [len(events) - 1])
+    assert [f.deciding.offset for f in found] == [len(events) - 1]
