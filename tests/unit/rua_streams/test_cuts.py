@@ -14,9 +14,10 @@ from rua_streams.detectors.bulk_export_volume import BulkExportVolume
 from rua_streams.detectors.first_seen_destination import FirstSeenDestination
 from rua_streams.detectors.off_hours import OffHours
 from rua_streams.detectors.privilege_then_export import PrivilegeThenExport
-from rua_streams.engine import Detector, Finding
+from rua_streams.engine import Detector, Engine, Finding
 from rua_streams.runs import DAY, HOUR
-from rua_streams.testing import event, replay
+from rua_streams.state import State
+from rua_streams.testing import event, frame, replay
 
 from tests.unit.rua_streams.oracle import Oracle
 
@@ -120,6 +121,17 @@ def test_event_by_event_gives_the_same_findings_and_state(seed: int) -> None:
     events = log_of(random.Random(seed), 60)
     whole = replay(SMALL, events)
     assert replay(SMALL, events, range(1, len(events)), restart=True) == whole
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_rows_saved_at_checkpoints_are_the_whole_state(seed: int) -> None:
+    """Every row that a batch changes is dirty after it."""
+    events, engine = log_of(random.Random(seed), 60), Engine(SMALL)
+    state, saved = State(engine.layout), dict[bytes, bytes]()
+    for start in range(0, len(events), 7):
+        engine.apply(frame(events[start : start + 7], start), state)
+        saved.update(state.take_dirty())
+        assert saved == state.dump()
 
 
 @QUICK
