@@ -128,7 +128,8 @@ def _event(
 ) -> Draft:
     session, table = statement.session, group.table
     rows, quality = _rows(group)
-    destination = _destination(group, session) if means.action == "export" else None
+    leaves = means.kind in ("data_export", "bulk_query")
+    destination = _destination(group, session) if leaves else None
     return Draft(
         event_id=group.event_ids[index],
         source_id=place.source_id,

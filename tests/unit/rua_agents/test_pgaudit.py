@@ -101,6 +101,18 @@ def test_the_largest_row_count_that_is_believed_is_exact() -> None:
     assert (event.rows, event.rows_quality) == (10**18 - 1, "exact")
 
 
+def test_rows_of_a_bulk_query_go_to_the_client_like_those_of_a_copy() -> None:
+    """A network never used before must show, whichever statement takes the data; a small read stays without one."""
+    many, local, few = events(
+        audit(T, 1, "SELECT 1 FROM t", rows=1_000),
+        audit(T, 2, "SELECT 1 FROM t", rows=1_800, remote_host="[local]"),
+        audit(T, 3, "SELECT 1 FROM t", rows=999),
+    )
+    assert (many.kind, many.destination, many.destination_external) == ("bulk_query", "client:10.1.2.0/24", None)
+    assert (local.destination, local.destination_external) == ("client:local", False)
+    assert (few.kind, few.destination, few.destination_external) == ("data_access", None, None)
+
+
 def test_nine_fields_mean_unknown_rows() -> None:
     """Without pgaudit.log_rows; it is not even known whether the statement ended well."""
     (event,) = events(audit(T, 1, "SELECT 1 FROM t", rows=None))
