@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import os
 import random
 import statistics
@@ -177,6 +178,7 @@ class MeteredDetect(DetectShell):
 def consume(mode: str, bootstrap: str, count: int, run: str) -> NoReturn:
     """One measured process."""
     os.sched_setaffinity(0, {CONSUMER_CORE})
+    logging.disable()
     meter, topic = Meter(count), topics.events_topic(PLATFORM)
     kafka = KafkaOptions(bootstrap=bootstrap, session_timeout_seconds=6)
     settings = WorkerSettings(kafka=kafka, group=f"bench-{mode}-{run}")
@@ -279,8 +281,8 @@ def report(found: Mapping[str, list[dict[str, float]]]) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=300_000)
-    parser.add_argument("--plain", type=int, default=60_000, help="how many of them plain Faust reads")
+    parser.add_argument("--records", type=int, default=200_000)
+    parser.add_argument("--plain", type=int, default=30_000, help="how many of them plain Faust reads")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--consume", nargs=4, metavar=("MODE", "BOOTSTRAP", "COUNT", "RUN"), help=argparse.SUPPRESS)
     given = parser.parse_args()

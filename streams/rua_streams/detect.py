@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,6 +32,7 @@ from rua_streams.state import Layout, State
 from rua_streams.transport import Batch, BatchApp, Mark
 
 LOG = logging.getLogger(__name__)
+importlib.import_module("pyarrow")  # polars would at the first batch: a second that no alert should wait for
 ACTORS, SOURCES, NOTICES = b"a", b"s", b"n"
 CHECKPOINT_SHARE = 0.05  # of the time at most is spent on checkpoints, within limits
 SLOWEST = 6  # times `checkpoint_seconds`
