@@ -93,27 +93,21 @@ class Demo:
 
     def run(self) -> int:
         """See `run`."""
-        replay, platforms = self._set_up()
-        for sentence in replay.skipped:
-            self.view.note(sentence)
-        with ThreadPoolExecutor(1) as counting:
-            expected = counting.submit(count.expected, self.world_folder, replay.described)
-            counting.submit(import_module, CONCLUSION)
+        given = Replay.of(self.world_folder, self.live) if self.options.world else None  # or it is refused, at once
+        platforms = given.platforms if given else sorted(p.name for p in PROFILES)
+        with ThreadPoolExecutor(2) as pool:
+            services = pool.submit(self.stack.start_services, platforms)
+            replay = given or self._simulate()
+            expected = pool.submit(count.expected, self.world_folder, replay.described)
+            pool.submit(import_module, CONCLUSION)
+            for sentence in replay.skipped:
+                self.view.note(sentence)
+            services.result()
+            self.watch.phase("Kafka and ClickHouse are up")
             self._start(replay, platforms)
             self._replay(replay, platforms)
             self._drain(platforms)
             return self._conclude(replay, platforms, expected.result())
-
-    def _set_up(self) -> tuple[Replay, list[str]]:
-        """The services, and meanwhile the world; a given one that is broken is refused before anything starts."""
-        given = Replay.of(self.world_folder, self.live) if self.options.world else None
-        platforms = given.platforms if given else sorted(p.name for p in PROFILES)
-        with ThreadPoolExecutor(1) as pool:
-            services = pool.submit(self.stack.start_services, platforms)
-            replay = given or self._simulate()
-            services.result()
-        self.watch.phase("Kafka and ClickHouse are up")
-        return replay, platforms
 
     def _simulate(self) -> Replay:
         made = simulate(self.world_folder, self.seed, days=self.options.days, scale=self.options.scale)

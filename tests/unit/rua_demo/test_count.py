@@ -61,6 +61,7 @@ COPY = "COPY (SELECT 1) TO STDOUT,<none>"
         (["SESSION,1,1,MISC,BEGIN,,,BEGIN,<none>,0", "SESSION,2,1,MISC,SET,,,SET ROLE analyst,<none>,0"], 0),
         (["SESSION,1,1,MISC,SET,,,SET ROLE postgres,<none>,0"], 1),
         (['SESSION,1,1,ROLE,GRANT ROLE,,,"GRANT a TO b, ""c.d""",<none>,0'], 2),
+        ([f'SESSION,1,1,ROLE,GRANT ROLE,,,"GRANT a TO {", ".join(["b"] * 101)}",<none>,0'], 1),
         (["SESSION,1,1,READ,PREPARE,,,PREPARE q AS SELECT 1,<none>,0"], 0),
         (["SESSION,1,1,FUNCTION,DO,,,DO $$ $$,<none>,0", "SESSION,1,2,WRITE,UPDATE,TABLE,a,UPDATE a,<none>,1"], 1),
     ],
