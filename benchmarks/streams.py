@@ -178,7 +178,7 @@ class MeteredDetect(DetectShell):
 def consume(mode: str, bootstrap: str, count: int, run: str) -> NoReturn:
     """One measured process."""
     os.sched_setaffinity(0, {CONSUMER_CORE})
-    logging.disable()
+    logging.basicConfig(level=logging.ERROR)
     meter, topic = Meter(count), topics.events_topic(PLATFORM)
     kafka = KafkaOptions(bootstrap=bootstrap, session_timeout_seconds=6)
     settings = WorkerSettings(kafka=kafka, group=f"bench-{mode}-{run}")
