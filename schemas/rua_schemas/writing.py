@@ -16,19 +16,19 @@ Write = Callable[[Any], bytes]
 MOST_INT, MOST_LONG = 2**31 - 1, 2**63 - 1
 BYTE = [bytes([value]) for value in range(256)]
 END_OF_ITEMS = BYTE[0]
+PAIR_BITS, PAIR_MASK = 14, (1 << 14) - 1
+MORE = [bytes((pair & 0x7F | 0x80, pair >> 7 | 0x80)) for pair in range(PAIR_MASK + 1)]
+LAST = [*BYTE[:0x80], *(bytes((pair & 0x7F | 0x80, pair >> 7)) for pair in range(0x80, PAIR_MASK + 1))]
 SHORT = 64  # a length below this is one byte
 
 
 def varint(unsigned: int) -> bytes:
-    """Seven bits a byte, low ones first, the top bit says that more follow."""
-    if unsigned < 0x80:
-        return BYTE[unsigned]
-    out = bytearray()
-    while unsigned > 0x7F:
-        out.append(unsigned & 0x7F | 0x80)
-        unsigned >>= 7
-    out.append(unsigned)
-    return bytes(out)
+    """Seven bits a byte, low ones first, the top bit says that more follow; two bytes at a time from tables."""
+    out = b""
+    while unsigned > PAIR_MASK:
+        out += MORE[unsigned & PAIR_MASK]
+        unsigned >>= PAIR_BITS
+    return out + LAST[unsigned]
 
 
 def long(value: int) -> bytes:
@@ -100,7 +100,9 @@ def _array(item: Write) -> Write:
 
 
 def _text(value: str) -> bytes:
-    return _octets(value.encode())
+    octets = value.encode()
+    size = len(octets)
+    return (BYTE[2 * size] if size < SHORT else varint(2 * size)) + octets
 
 
 def _octets(value: bytes) -> bytes:

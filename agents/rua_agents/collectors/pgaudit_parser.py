@@ -137,7 +137,8 @@ class PgauditParser:
         facts = self._facts(statement, audit)
         at = position(line.record.offset)
         event_id, data = self._place.ids.event_id, line.record.data
-        event_ids = tuple([event_id(at + i, data) for i in range(len(facts.names))]) or (event_id(at, data),)
+        people = range(len(facts.names)) if facts.names else (0,)
+        event_ids = tuple([event_id(at + i, data) for i in people])
         for group in statement.groups:
             if group.substatement == audit.substatement:
                 break
@@ -155,7 +156,8 @@ class PgauditParser:
         group.records += 1
         group.position, group.event_ids, group.observed_at = at, event_ids, line.observed_at
         group.truncated |= line.truncated
-        self._remember(statement, audit, facts)
+        if facts.verb:
+            self._remember(statement, audit, facts)
         if len(statement.groups) > MAX_GROUPS:
             # a loop in a function: its older substatements are complete for all that COPY could want of them
             early, statement.groups = statement.groups[: MAX_GROUPS // 2], statement.groups[MAX_GROUPS // 2 :]

@@ -92,7 +92,7 @@ class Statements(msgspec.Struct, omit_defaults=True):
         """The events before which nothing else can come, in order."""
         if not self.ready:
             return []
-        lowest = min((s.first_position for s in self.open.values()), default=None)
+        lowest = min([s.first_position for s in self.open.values()], default=None)
         self.ready.sort(key=lambda one: one.position)
         n = len(self.ready)
         while n and lowest is not None and self.ready[n - 1].position >= lowest:
