@@ -26,6 +26,8 @@ from tests.agent_rig import KEY, audit, web_line
 ROUNDS = 4
 BATCHES, BATCH = 60, 100
 DEADLINE_SECONDS = 60.0
+ABSURD = {7: 1 << 70, 8: -5, 9: 1 << 63}
+"""Numbers that cannot be true, by the line's place: they must end nothing."""
 
 
 class Writer(threading.Thread):
@@ -42,10 +44,13 @@ class Writer(threading.Thread):
             lines = []
             for n in range(batch * BATCH, (batch + 1) * BATCH):
                 at = self._now + n * 7
-                kinds = ("OBJECT", "SESSION")
-                lines += [audit(at, n, "SELECT 1 FROM t", rows=n, kind=k, session_id=f"s{n % 5}") for k in kinds]
+                kinds, rows = ("OBJECT", "SESSION"), ABSURD.get(n % 50, n)
+                lines += [audit(at, n, "SELECT 1 FROM t", rows=rows, kind=k, session_id=f"s{n % 5}") for k in kinds]
             self._append(self.pg, b"".join(lines))
-            data = b"".join(web_line(self._now + n * 7, addr=f"192.0.2.{n % 50}") for n in range(BATCH))
+            data = b"".join(
+                web_line(self._now + n * 7, addr=f"192.0.2.{n % 50}", body_bytes_sent=ABSURD.get(n % 50, n))
+                for n in range(BATCH)
+            )
             self._append(self.web, data[:-30])
             time.sleep(0.07)
             self._append(self.web, data[-30:])

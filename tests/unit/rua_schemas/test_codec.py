@@ -18,6 +18,7 @@ from rua_common.errors import PoisonEvent
 from rua_schemas.codec import Encoder, LocalWriters, clean, decode, encode
 from rua_schemas.events import Alert, Evidence, Record, TelemetryEvent
 from rua_schemas.released import FILES, current
+from rua_schemas.writing import long
 
 from tests.records import comparable, event, some_record, some_value
 
@@ -65,6 +66,15 @@ def test_the_fingerprint_is_little_endian_crc_64_avro() -> None:
 def test_confluent_framing_is_a_zero_and_a_big_endian_id() -> None:
     """As every client of a schema registry reads it."""
     assert Encoder(TelemetryEvent, 258).encode(event())[:5] == b"\0\0\0\x01\x02"
+
+
+def test_numbers_are_written_as_fastavro_writes_them() -> None:
+    """Above all where a number needs one byte, or the writer one step, more."""
+    edges = [sign * (1 << bits) + step for bits in range(63) for step in (-1, 0, 1) for sign in (1, -1)]
+    for value in (*edges, 2**63 - 1, -(2**63)):
+        expected = io.BytesIO()
+        fastavro.schemaless_writer(expected, fastavro.parse_schema({"type": "long"}), value)
+        assert long(value) == expected.getvalue()
 
 
 PRINT = (
