@@ -74,7 +74,7 @@ def _dispatch(given: argparse.Namespace) -> int:
         from rua_agents.check import run as run_check  # noqa: PLC0415 - likewise
 
         return run_check(given.config)
-    from rua_agents.agent import run as run_agent  # noqa: PLC0415 - likewise
+    from rua_agents.run import run as run_agent  # noqa: PLC0415 - likewise
 
     return run_agent(given.config)
 
