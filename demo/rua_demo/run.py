@@ -57,8 +57,11 @@ def run(options: DemoOptions) -> int:
             return INTERRUPTED
         finally:
             view.close()
+            demo.watch.close()
             demo.stack.kill()
             demo.stack.stop_services()
+            if options.keep is not None and demo.stack.logs.exists():  # of a run that failed above all
+                shutil.copytree(demo.stack.logs, options.keep / "logs", dirs_exist_ok=True)
 
 
 @contextmanager
@@ -202,8 +205,6 @@ class Demo:
                 self.watch.close()
             self.watch.phase("judged")
             stopped.result()
-        if self.options.keep is not None:
-            shutil.copytree(self.stack.logs, kept / "logs", dirs_exist_ok=True)
         self.view.close()
         for sentence in summary(facts, problems, agents, self.options.keep):
             self.view.note(sentence)
