@@ -10,7 +10,8 @@ from rua_streams.engine import Finding
 def alert_of(finding: Finding, topic: str, partition: int) -> Alert:
     """The alert for a finding among the events of a topic's partition. A higher level is a higher revision."""
     rule, numbers = finding.rule, {number.name: number for number in finding.numbers}
-    evidence = dict.fromkeys((finding.opener, finding.deciding))  # one event may be both
+    told = (finding.cause, finding.first, finding.opener, finding.deciding)
+    evidence = dict.fromkeys(event for event in told if event is not None)  # one event may be several of them
     return Alert(
         alert_id=finding.alert_id,
         revision=finding.level,

@@ -7,7 +7,7 @@ was packed and restored in between, the findings and the state are the same.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from rua_schemas.events import Number, Severity, SubjectType
 
 from rua_streams.facts import USABLE, facts
-from rua_streams.features import AnyFeature, Feature
+from rua_streams.features import ANCHOR, Anchor, AnyFeature, Feature
 from rua_streams.runs import HOUR, SPAN, Run
 from rua_streams.state import PARTITION, Columns, Ints, Layout, State
 
 T = TypeVar("T")
 KEYS = ("actor", "lane")
 BEHIND = "\0behind"  # names a subject's second lane, for events that come long after they occurred
+COMPUTED = {"watched", "id_high", "id_low"}  # facts that no expression gives
 IDENTITY = ("event_id", "platform", "actor", "app", "merchant")
 
 # Whom an event is about, the first that is known. An unknown actor must not merge people who have nothing in common.
@@ -61,17 +62,23 @@ class Rule:
 
 
 class Measured(NamedTuple):
-    """A number per judged event, and what it was compared with."""
+    """A number per judged event, what it was compared with, and for which of the events it is told at all."""
 
     value: NDArray[Any]
     limit: NDArray[Any] | float | None = None
+    where: NDArray[np.bool_] | None = None
 
 
 class Verdict(NamedTuple):
-    """Per judged event: 0 is quiet, higher is worse; and the numbers that decided."""
+    """Per judged event: 0 is quiet, higher is worse; the numbers that decided; the first event that they count.
+
+    `cause` is an event of another kind without which the pattern is none: a change of privileges.
+    """
 
     level: Ints
     numbers: Mapping[str, Measured]
+    first: Anchor
+    cause: Anchor | None = None
 
 
 class View:
@@ -118,7 +125,8 @@ class Seen(NamedTuple):
 class Finding:
     """A level reached for the first time in an episode. Same alert id, same incident: the higher level replaces it.
 
-    Times are milliseconds since the epoch. `alert_id` is BLAKE2b-128 of detector, platform, subject and `opener`.
+    Times are milliseconds since the epoch. `alert_id` is BLAKE2b-128 of detector, platform, subject and `opener`, the
+    episode's first hit. The window reaches from the cause, or the first event counted at that hit, to the deciding one.
     """
 
     detector: Detector
@@ -130,6 +138,8 @@ class Finding:
     actor: str | None
     app: str | None
     merchant: str | None
+    cause: Seen | None
+    first: Seen | None
     opener: Seen
     deciding: Seen
     numbers: tuple[Number, ...]
@@ -161,16 +171,17 @@ class Engine:
         self.detectors = tuple(detectors)
         self.features = {f: str(f) for d in detectors for f in features_of(d)}
         wanted = {"at", "at_ms", "wall", "behind", "observed", "offset"}
-        wanted |= {fact for d in detectors for fact in (d.rule.on, *d.rule.reads) if fact != "watched"}
+        wanted |= {fact for d in detectors for fact in (d.rule.on, *d.rule.reads)}
         wanted |= {fact for f in self.features for fact in (f.on, *f.facts())}
+        wanted -= COMPUTED
         known = facts(zone)
         self.facts = [known[name].alias(name) for name in sorted(wanted)]
         self.layout: Layout = (
             (PARTITION, "since", "<i8", ()),
             *((by, clock, "<i8", ()) for by in KEYS for clock in ("clock", "wall")),
             *((name, n, *c) for f, name in self.features.items() for n, c in f.columns().items()),
-            *((d.rule.id, n, "<i8", ()) for d in detectors for n in ("hit", "level", "offset", "start")),
-            *((d.rule.id, "opener", "<u8", (2,)) for d in detectors),
+            *((d.rule.id, n, "<i8", ()) for d in detectors for n in ("hit", "level")),
+            *((d.rule.id, f"{k}_{n}", *c) for d in detectors for k in ("opener", "first") for n, c in ANCHOR.items()),
         )
 
     def apply(self, frame: pl.DataFrame, state: State) -> list[Finding]:
@@ -186,6 +197,7 @@ class Engine:
             return []
         values = {c.name: c.to_numpy() for c in frame.select(self.facts)}
         values["watched"] = watched(values["observed"], state)
+        values["id_high"], values["id_low"] = id_words(frame["event_id"])
         runs = keyed_runs(subjects(frame), values, state)
         advanced: dict[AnyFeature, Any] = {}
         for feature, name in self.features.items():
@@ -207,11 +219,13 @@ class Engine:
 
 def taken(verdict: Verdict, which: Ints) -> Verdict:
     """Some rows of a verdict."""
-    numbers = {
-        name: Measured(value[which], limit[which] if isinstance(limit, np.ndarray) else limit)
-        for name, (value, limit) in verdict.numbers.items()
-    }
-    return Verdict(verdict.level[which], numbers)
+
+    def rows(parts: tuple[Any, ...]) -> Iterator[Any]:
+        return (part[which] if isinstance(part, np.ndarray) else part for part in parts)
+
+    numbers = {name: Measured(*rows(measured)) for name, measured in verdict.numbers.items()}
+    cause = None if verdict.cause is None else Anchor(*rows(verdict.cause))
+    return Verdict(verdict.level[which], numbers, Anchor(*rows(verdict.first)), cause)
 
 
 def watched(observed_ms: Ints, state: State) -> Ints:
@@ -287,17 +301,19 @@ def advance(feature: AnyFeature, events: Run, height: int, columns: Columns) -> 
     return scattered([v for _, v in parts])
 
 
-def id_words(event_ids: Sequence[str]) -> NDArray[np.uint64]:
+def id_words(event_ids: pl.Series) -> NDArray[np.uint64]:
     """Event ids as two words each. One that is not 32 hex digits is hashed, so that it cannot stop the worker."""
+    raw = event_ids.str.decode("hex", strict=False)
+    parsed = raw.to_list()
+    for i in (raw.bin.size() != 16).fill_null(value=True).arg_true():
+        parsed[i] = hashlib.blake2b(event_ids[i].encode(), digest_size=16).digest()
+    return np.frombuffer(b"".join(parsed), "<u8").reshape(-1, 2).T
 
-    def raw(event_id: str) -> bytes:
-        try:
-            parsed = bytes.fromhex(event_id)
-        except ValueError:
-            parsed = b""
-        return parsed if len(parsed) == 16 else hashlib.blake2b(event_id.encode(), digest_size=16).digest()
 
-    return np.frombuffer(b"".join(map(raw, event_ids)), "<u8").reshape(-1, 2)
+def seen(anchor: Anchor, row: int) -> Seen:
+    """One of the anchors as evidence."""
+    words = np.array((anchor.id_high[row], anchor.id_low[row]), "<u8")
+    return Seen(words.tobytes().hex(), int(anchor.offset[row]))
 
 
 def episodes(  # noqa: PLR0917 - a batch, what is judged in it, and where it is kept
@@ -315,12 +331,15 @@ def episodes(  # noqa: PLR0917 - a batch, what is judged in it, and where it is 
     opened = np.maximum.accumulate(np.where(opens, here, -1))
     inside = opened >= run.first[run.key]
 
-    def of_opener(name: str, now: NDArray[Any]) -> NDArray[Any]:
-        return np.where(inside if now.ndim == 1 else inside[:, None], now[opened], columns[name][run.row])
+    def at_opening(kind: str, now: Sequence[NDArray[Any]]) -> Anchor:
+        known = (columns[f"{kind}_{name}"] for name in Anchor._fields)
+        found = [np.where(inside, n[opened], k[run.row]) for n, k in zip(now, known, strict=True)]
+        for name, values in zip(Anchor._fields, found, strict=True):
+            columns[f"{kind}_{name}"][rows] = values[last]
+        return Anchor(*found)
 
-    event_ids = identity["event_id"].gather(run.place).to_list()
-    opener = of_opener("opener", id_words(event_ids))
-    offset, start = of_opener("offset", run["offset"]), of_opener("start", run["at_ms"])
+    opener = at_opening("opener", [run[name] for name in Anchor._fields])
+    first = at_opening("first", [values[which] for values in worst.first])
     carried = np.zeros(len(places), np.int64)
     carried[run.first] = np.where(opens[run.first], 0, columns["level"][rows])
     begins = opens.copy()
@@ -328,17 +347,17 @@ def episodes(  # noqa: PLR0917 - a batch, what is judged in it, and where it is 
     floor = np.cumsum(begins) * SPAN
     top = np.maximum.accumulate(np.maximum(level, carried) + floor) - floor
     held = np.where(begins, carried, np.concatenate(([0], top[:-1])))
-    columns["hit"][rows], columns["level"][rows], columns["opener"][rows] = run.clock[last], top[last], opener[last]
-    columns["offset"][rows], columns["start"][rows] = offset[last], start[last]
+    columns["hit"][rows], columns["level"][rows] = run.clock[last], top[last]
 
     def finding(i: int) -> Finding:
         place = int(run.place[i])
-        _, platform, actor, app, merchant = identity.row(place)
+        event_id, platform, actor, app, merchant = identity.row(place)
         name = state.names[run.row[i]]
         own, kind = parted(name.removesuffix(BEHIND))
-        first = opener[i].tobytes().hex()
-        key = "\0".join((detector.rule.id, platform, name, first))
-        at = int(run["at_ms"][i])
+        opened_by, at = seen(opener, i), int(run["at_ms"][i])
+        key = "\0".join((detector.rule.id, platform, name, opened_by.event_id))
+        cause, row = worst.cause, int(which[i])
+        begun = first.at_ms[i] if cause is None else min(first.at_ms[i], cause.at_ms[row])
         return Finding(
             detector=detector,
             level=int(level[i]),
@@ -349,11 +368,13 @@ def episodes(  # noqa: PLR0917 - a batch, what is judged in it, and where it is 
             actor=actor,
             app=app,
             merchant=merchant,
-            opener=Seen(first, int(offset[i])),
-            deciding=Seen(event_ids[i], int(run["offset"][i])),
-            numbers=numbers_of(worst.numbers, int(which[i])),
-            window_start=min(int(start[i]), at),
-            window_end=max(int(start[i]), at),
+            cause=None if cause is None else seen(cause, row),
+            first=None if first.offset[i] < 0 else seen(first, i),
+            opener=opened_by,
+            deciding=Seen(event_id, int(run["offset"][i])),
+            numbers=numbers_of(worst.numbers, row),
+            window_start=min(int(begun), int(opener.at_ms[i]), at),
+            window_end=max(int(opener.at_ms[i]), at),
             raised_at=int(run["observed"][i]),
         )
 
@@ -361,11 +382,13 @@ def episodes(  # noqa: PLR0917 - a batch, what is judged in it, and where it is 
 
 
 def numbers_of(measured: Mapping[str, Measured], row: int) -> tuple[Number, ...]:
-    """The numbers of one judged event."""
+    """The numbers of one judged event, without those that are not told of it."""
 
     def limit_at(limit: NDArray[Any] | float | None) -> float | None:
         return float(limit[row]) if isinstance(limit, np.ndarray) else limit
 
     return tuple(
-        Number(name=name, value=float(value[row]), limit=limit_at(limit)) for name, (value, limit) in measured.items()
+        Number(name=name, value=float(value[row]), limit=limit_at(limit))
+        for name, (value, limit, where) in measured.items()
+        if where is None or where[row]
     )

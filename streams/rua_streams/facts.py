@@ -27,7 +27,8 @@ ACTION, OUTCOME, ROWS, BYTES = pl.col("action"), pl.col("outcome"), pl.col("rows
 EGRESS = ACTION.is_in(["read", "query", "export", "transfer"]) & ~OUTCOME.is_in(["denied", "failed"])
 EXPORT = EGRESS & ACTION.is_in(["export", "transfer"])
 GRANT = (pl.col("kind") == "privilege_change") & ~OUTCOME.is_in(["denied", "failed"])
-DESTINATION = pl.col("destination")
+# What is read, and sent nowhere else, goes to the client: how much a source calls bulk must not matter here.
+DESTINATION = pl.coalesce("destination", pl.lit("client:") + pl.col("source_network"))
 PRIVATE = (  # RFC 1918, 3927, 4193 and 6598
     r"^client:(local|unknown|127\.|10\.|192\.168\.|169\.254\.|172\.(1[6-9]|2\d|3[01])\."
     r"|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|f[cd][0-9a-f]{2}:)"
@@ -124,11 +125,15 @@ def facts(zone: str) -> Mapping[str, pl.Expr]:
         "volume": measure(volume, EGRESS),
         "mass": measure(volume, EXPORT | (EGRESS & (ROWS >= MASS_ROWS))),
         "read_bytes": measure(BYTES, EGRESS & ~EXPORT & ROWS.is_null()),
+        "guessed": measure(BYTES, EXPORT & ROWS.is_null()),  # the bytes that estimated rows rest on
+        "massive": EXPORT | (EGRESS & (ROWS >= MASS_ROWS)).fill_null(value=False),
         "unsized": (EXPORT & ROWS.is_null() & BYTES.is_null()).cast(pl.Int64),
         "grant": GRANT,
         "grant_or_egress": GRANT | EGRESS,
         "ticket": pl.col("ticket").is_not_null(),
         "machine": pl.col("actor_type").is_in(["service", "app"]),
+        "scheduled": pl.col("actor_type").is_in(["service", "app", "merchant", "network"]),
+        "person": pl.col("actor_type") == "interactive",
         # Database logs do not tell a nightly job's account from a person's.
         "perhaps_machine": ~pl.col("actor_type").is_in(["interactive", "merchant"]),
         "season": sale_or_closing(wall),
@@ -138,6 +143,7 @@ def facts(zone: str) -> Mapping[str, pl.Expr]:
         .then(pl.lit("file:"))
         .otherwise(DESTINATION)
         .map_batches(hashed, return_dtype=pl.UInt64),
+        "to_program": DESTINATION.str.starts_with("program:").fill_null(value=False),
         "to_client": DESTINATION.str.starts_with("client:").fill_null(value=False),
         "outside": ~DESTINATION.str.contains(PRIVATE).fill_null(value=False),
         "external": pl.col("destination_external").fill_null(value=False),

@@ -216,6 +216,94 @@ class Since:
         return np.where(then > 0, run.clock - then, NEVER)
 
 
+class Anchor(NamedTuple):
+    """An earlier event: when it occurred, in milliseconds, its offset, and its id as two words. No offset is -1."""
+
+    at_ms: Ints
+    offset: Ints
+    id_high: NDArray[np.uint64]
+    id_low: NDArray[np.uint64]
+
+
+ANCHOR: Mapping[str, Shape] = {f: ("<u8" if f.startswith("id") else "<i8", ()) for f in Anchor._fields}
+
+
+def anchored(run: Run, index: Ints, state: Columns) -> list[NDArray[Any]]:
+    """The event at each index of the run, or the stored one where the index is none of the key's."""
+    inside = index >= run.first[run.key]
+    return [np.where(inside, run[f][index], state[f][run.row]) for f in Anchor._fields]
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The subject's last earlier event for which the fact `where` holds."""
+
+    by: ClassVar = "actor"
+    daily: ClassVar = False
+    where: str
+    on: str
+
+    def columns(self) -> Mapping[str, Shape]:
+        """That event."""
+        return ANCHOR
+
+    def facts(self) -> tuple[str, ...]:
+        """The fact, and what names an event."""
+        return (self.where, *Anchor._fields)
+
+    def advance(self, run: Run, state: Columns) -> Anchor:
+        """Means nothing where there was none."""
+        mask = run[self.where]
+        found = Anchor(*anchored(run, run.latest(mask), state))
+        for name in Anchor._fields:
+            state[name][run.row[mask]] = run[name][mask]
+        return found
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first event for which `where` holds of those that count now: within the hour, or on the local day.
+
+    Where the first is not known any more (a long burst, a late event), the time from which on events count, and no id.
+    """
+
+    by: ClassVar = "lane"
+    daily: ClassVar = False
+    where: str
+    on: str
+    span: int
+    buckets: int = 12
+
+    def columns(self) -> Mapping[str, Shape]:
+        """Step of the latest such event; the event after the last gap in which nothing counted."""
+        return {"step": ("<i8", ()), **ANCHOR}
+
+    def facts(self) -> tuple[str, ...]:
+        """The fact, and what names an event."""
+        return (self.where, *Anchor._fields)
+
+    def advance(self, run: Run, state: Columns) -> Anchor:
+        """A step is what `Sum` calls a bucket, or the day of `Daily`. Nothing counts when all steps have passed."""
+        whole_day, width = self.span == DAY, self.span // self.buckets
+        step, size = (run.wall // DAY, 1) if whole_day else (run.clock // width, self.buckets)
+        mask, latest = run[self.where], run.latest(run[self.where])
+        before = np.where(latest >= 0, step[latest], state["step"][run.row])
+        opens = mask & (step - before >= size)
+        opened = np.maximum.accumulate(np.where(opens, np.arange(len(run)), -1))
+        at, offset, *words = anchored(run, opened, state)
+        midnight = (run["at_ms"] // 1_000 - run["wall"] % DAY) * 1_000
+        bound = np.minimum(midnight if whole_day else (step - size + 1) * width * 1_000, run["at_ms"])
+        counts = (mask | (step - before < size)) & (at >= bound)
+        if whole_day:
+            counts &= run["wall"] // DAY == step
+        last = run.end - 1
+        for name, values in zip(Anchor._fields, (at, offset, *words), strict=True):
+            state[name][run.rows] = values[last]
+        state["step"][run.row[mask]] = step[mask]
+        high, low = words
+        return Anchor(np.where(counts, at, bound), np.where(counts, offset, -1), high, low)
+
+
 class Novelty(NamedTuple):
     """Of an item: seconds since the subject began to use it, and how much of a measure went along since then."""
 
@@ -227,8 +315,8 @@ class Novelty(NamedTuple):
 class Firsts:
     """Since when the subject uses an item. One unused for `forget` seconds begins anew.
 
-    Items fall into slots by hash and may share one: an item in use is never called new, while with n items in use a
-    new one passes for known n times in `slots`.
+    Items fall into sets by hash, and each set keeps its two latest. A tag stands beside each, so that a new item never
+    passes for a known one; a known one is called new only if two others of its set were used since.
     """
 
     by: ClassVar = "actor"
@@ -237,12 +325,13 @@ class Firsts:
     measure: str
     on: str
     forget: int = 30 * DAY
-    slots: int = 64
+    sets: int = 32
 
     def columns(self) -> Mapping[str, Shape]:
-        """Per slot: latest use, beginning, amount since."""
-        slots = (self.slots,)
-        return {"seen": ("<u4", slots), "began": ("<u4", slots), "taken": ("<i8", slots)}
+        """Per set which of its two slots was used last; per slot: tag of the item, latest use, beginning, amount."""
+        slots = (2 * self.sets,)
+        per_slot = {"tag": ("<u4", slots), "seen": ("<u4", slots), "began": ("<u4", slots), "taken": ("<i8", slots)}
+        return {"way": ("<u1", (self.sets,)), **per_slot}
 
     def facts(self) -> tuple[str, ...]:
         """Item and measure."""
@@ -250,13 +339,13 @@ class Firsts:
 
     def advance(self, run: Run, state: Columns) -> Novelty:
         """Per slot, each event follows the one before it; a beginning restarts the amount."""
-        slot = (run[self.item] % np.uint64(self.slots)).astype(np.int64)
-        uses, order = run.split(slot, self.slots)
-        seen, began, taken = (state[name].reshape(-1) for name in ("seen", "began", "taken"))
-        here, first, last = np.arange(len(uses)), uses.first, uses.end - 1
-        before = np.concatenate(([0], uses.clock[:-1]))
-        before[first] = seen[uses.rows]
-        begins = (before == 0) | (uses.clock - before > self.forget)
+        tags = (run[self.item] >> np.uint64(32)).astype(np.uint32) | np.uint32(1)  # 0 is an empty slot
+        uses, order = run.split(self._slots(run, tags, state), 2 * self.sets)
+        tag, seen, began, taken = (state[name].reshape(-1) for name in ("tag", "seen", "began", "taken"))
+        here, first, last, own = np.arange(len(uses)), uses.first, uses.end - 1, tags[order]
+        before, held = np.concatenate(([0], uses.clock[:-1])), np.concatenate((own[:1], own[:-1]))
+        before[first], held[first] = seen[uses.rows], tag[uses.rows]
+        begins = (held != own) | (uses.clock - before > self.forget)
         start = np.maximum.accumulate(np.where(begins, here, -1))
         inside = start >= first[uses.key]
         since = np.where(inside, uses.clock[start], began[uses.row])
@@ -265,20 +354,34 @@ class Firsts:
         base = np.where(inside, passed[start], passed[first][uses.key] - taken[uses.row])
         total = passed[1:] - base
         seen[uses.rows], began[uses.rows], taken[uses.rows] = uses.clock[last], since[last], total[last]
+        tag[uses.rows] = own[last]
         age, gone = np.empty(len(run), np.int64), np.empty(len(run), np.int64)
         age[order], gone[order] = uses.clock - since, total
         return Novelty(age, gone)
+
+    def _slots(self, run: Run, tags: NDArray[np.uint32], state: Columns) -> Ints:
+        """Each event's slot: whatever differs from the set's latest item lies, or belongs, in the other slot."""
+        items, order = run.split((run[self.item] % np.uint64(self.sets)).astype(np.int64), self.sets)
+        way, own = state["way"].reshape(-1), tags[order]
+        before = np.concatenate((own[:1], own[:-1]))
+        before[items.first] = state["tag"].reshape(-1)[2 * items.rows + way[items.rows]]
+        ways = items.running((own != before).astype(np.int64), way[items.rows].astype(np.int64)) % 2
+        way[items.rows] = ways[items.end - 1]
+        slots = np.empty(len(run), np.int64)
+        slots[order] = 2 * (items.row % self.sets) + ways
+        return slots
 
 
 class Habit(NamedTuple):
     """Closed days on which the subject was active: at all; within an hour of this time; and that on days of this kind.
 
-    Working days (Monday to Friday) are one kind, weekends the other.
+    Working days (Monday to Friday) are one kind, weekends the other. `spread`: in how many of the 24 hours it ever was.
     """
 
     active: Ints
     near: Ints
     near_kind: Ints
+    spread: Ints
 
 
 @dataclass(frozen=True)
@@ -290,13 +393,14 @@ class Hours:
     on: str
 
     def columns(self) -> Mapping[str, Shape]:
-        """Current day and its hours as bits; per hour of the week, and per weekday, a bit per week; active days."""
+        """Current day, its hours as bits; per hour of the week, and per weekday, a bit per week; days, hours used."""
         return {
             "day": ("<i4", ()),
             "today": ("<u4", ()),
             "weeks": ("<u2", (168,)),
             "days": ("<u2", (7,)),
             "active": ("<i4", ()),
+            "spread": ("<i4", ()),
         }
 
     def facts(self) -> tuple[str, ...]:
@@ -316,8 +420,8 @@ class Hours:
         around = state["weeks"][(asked // 24)[:, None, None], AROUND[asked % 24]]
         near = np.bitwise_count(np.bitwise_or.reduce(around, axis=2)).astype(np.int64)
         working, weekend = near[:, :5].sum(1)[inverse], near[:, 5:].sum(1)[inverse]
-        active = state["active"][run.row].astype(np.int64)
-        return Habit(active, working + weekend, np.where(weekday < 5, working, weekend))
+        active, spread = (state[name][run.row].astype(np.int64) for name in ("active", "spread"))
+        return Habit(active, working + weekend, np.where(weekday < 5, working, weekend), spread)
 
 
 # For each hour of the day and each weekday: the places of that hour and its two neighbours in the week.
@@ -335,4 +439,5 @@ def close_day(state: Columns, rows: Ints, day: Ints) -> None:
     for name in ("weeks", "days"):
         state[name][rows] = ((state[name][rows].astype(np.uint32) << steps) & HELD).astype(np.uint16)
     state["active"][rows] = np.bitwise_count(state["days"][rows]).sum(1)
+    state["spread"][rows] = state["weeks"][rows].reshape(-1, 7, 24).any(1).sum(1)
     state["day"][rows], state["today"][rows] = day, 0

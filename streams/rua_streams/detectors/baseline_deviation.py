@@ -10,9 +10,9 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Active, Daily, Days
-from rua_streams.judging import SEASON, ladder, reached
-from rua_streams.runs import HOUR
+from rua_streams.features import Active, Daily, Days, Hours, Opening, Since
+from rua_streams.judging import SEASON, UNITS, by_calendar, counted, decided, ladder, reached, rows_known_or_guessed
+from rua_streams.runs import DAY, HOUR
 from rua_streams.state import Ints
 
 
@@ -22,7 +22,7 @@ class BaselineDeviation:
 
     The limit is the highest of: mean + score x (deviation + 1); peak + score x (peak - median + 1), the peak standing
     for the 99th percentile of 30 days; twice the peak; the floor. Volumes are rows, or bytes / 200 of exports that tell
-    nothing else. A late event counts for its own day.
+    nothing else, and are said to be estimates then. A late event counts for its own day.
 
     Bytes of reads that tell no rows (web pages, APIs) are held against their own days in the same way.
 
@@ -31,8 +31,9 @@ class BaselineDeviation:
         floor: rows; same source: x > 500.
         floor_bytes: bytes; Panther's snowflake volume spike: 1,000,000.
         twice_peak: a job of the same size every day has no deviation, so that a few rows more would look enormous.
-        season: on closing and sale days the limit is at least so many times the peak: ten-fold month-end reports are
-            the published false positive. What is hidden among them must be found by other detectors.
+        season: on closing and sale days the limit is at least so many times the peak, for those who may
+            (`judging.by_calendar`): ten-fold month-end reports are the published false positive. What they hide must be
+            found by other detectors. For all others that much is what makes it high on such a day.
         min_days: two working weeks, the 14 days of training of the same source. New joiners stay quiet.
         unsized: exports of unknown size (COPY, pg_dump) in a day, at least; and four times as many as any day before.
         worse: so many times its limit makes it high instead of medium.
@@ -44,7 +45,7 @@ class BaselineDeviation:
         on="egress",
         attack=("T1213.006",),
         severities=("medium", "high"),
-        reads=("season",),
+        reads=("person", "scheduled", "season", "ticket"),
         quiet=12 * HOUR,
         by="actor",
     )
@@ -59,29 +60,47 @@ class BaselineDeviation:
     volume: Daily = Daily("volume", on="egress")
     pages: Daily = Daily("read_bytes", on="egress")
     copies: Daily = Daily("unsized", on="egress")
+    guessed: Daily = Daily("guessed", on="egress")
     activity: Active = Active("egress", on="egress")
+    people: Active = Active("person", on="egress")
+    hours: Hours = Hours(on="any")
+    tickets: Since = Since("ticket", on="egress")
+    opening: Opening = Opening("egress", on="egress", span=DAY)
 
     def judge(self, view: View) -> Verdict:
         """Volume, bytes of pages and number of exports of unknown size, each against the days before."""
         days, pages, copies = view.of(self.volume), view.of(self.pages), view.of(self.copies)
-        known, factor = view.of(self.activity), np.where(view["season"], self.season, self.twice_peak)
+        known, season = view.of(self.activity), np.where(view["season"], self.season, 0)
+        factor = np.where(by_calendar(view, self.people, self.hours, self.tickets), self.season, self.twice_peak)
 
         def against(usual: Days, floor: int) -> tuple[Ints, Measured]:
             by_deviation = usual.mean + self.score * (usual.spread + 1)
             by_peak = usual.peak + self.score * (usual.peak - usual.median + 1)
             most = np.maximum(np.maximum(by_deviation, by_peak), np.maximum(factor * usual.peak, floor))
             limit = np.floor(most) + 1
-            return ladder(usual.own, [limit, np.ceil(self.worse * limit)])
+            high = np.maximum(np.ceil(self.worse * limit), season * usual.peak + 1)
+            return ladder(usual.own, [limit, high])
 
         (rows, row_number), (size, size_number) = against(days, self.floor), against(pages, self.floor_bytes)
         many, unsized = ladder(copies.own, [np.maximum(4 * copies.peak + 1, self.unsized)])
         level = np.where(known >= self.min_days, np.maximum(np.maximum(rows, size), many), 0)
-        numbers = {"rows": row_number, "bytes": size_number, "exports": unsized, "days": Measured(known, self.min_days)}
-        return Verdict(level, {**numbers, "mean": Measured(days.mean), "peak": Measured(days.peak)})
+        numbers = {
+            **rows_known_or_guessed(row_number, view.of(self.guessed).own),
+            "page_bytes": size_number,
+            "exports": unsized,
+            "days": Measured(known, self.min_days),
+        }
+        before = {"rows": days, "page_bytes": pages, "exports": copies}
+        means = {f"{name}_mean": Measured(usual.mean) for name, usual in before.items()}
+        peaks = {f"{name}_peak": Measured(usual.peak) for name, usual in before.items()}
+        return Verdict(level, {**numbers, **means, **peaks}, view.of(self.opening))
 
     def reason(self, numbers: Mapping[str, Number]) -> str:
-        """`Took 9,000 rows (limit 2,400) in one day; …`."""
-        said = reached(numbers, {"rows": "rows", "bytes": "bytes of pages", "exports": "exports of unknown size"})
-        mean, peak, days = (numbers[name].value for name in ("mean", "peak", "days"))
-        before = f"on its {days:.0f} active days before: {mean:,.0f} rows on average, {peak:,.0f} at most"
-        return f"Took {said} in one day; {before}."
+        """`Took 9,000 rows (limit 2,400) in one day; on its 15 active days before: 220 rows on average, 440 at most."""
+        before = []
+        for name in decided(numbers):
+            of = "rows" if name == "rows_estimated" else name
+            mean, peak = (counted(numbers[f"{of}_{what}"].value) for what in ("mean", "peak"))
+            before.append(f"{UNITS[name].format(mean)} on average, {peak} at most")
+        days = f"on its {numbers['days'].value:.0f} active days before"
+        return f"Took {reached(numbers)} in one day; {days}: {' and '.join(before)}."

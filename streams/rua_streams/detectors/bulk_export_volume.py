@@ -10,8 +10,8 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Active, Daily, Days, Sum
-from rua_streams.judging import SEASON, USUAL_PEAK, ladder, reached
+from rua_streams.features import Active, Daily, Days, Hours, Opening, Since, Sum
+from rua_streams.judging import SEASON, USUAL_PEAK, by_calendar, counted, decided, ladder, reached
 from rua_streams.runs import DAY, HOUR
 from rua_streams.state import Ints
 
@@ -28,7 +28,7 @@ class BulkExportVolume:
             times that. Distinct counts do not add, so the sum is an upper bound of the people concerned.
         usual_peak: a subject's limit is at least this times the biggest of its own last 30 days, so that a nightly job
             of 200,000 rows alerts when it grows, not every night.
-        season: that factor on closing days and sale days (`facts.sale_or_closing`).
+        season: that factor on closing and sale days, for those who may (`judging.by_calendar`).
         min_days: closed days with egress before a subject has days of its own (Panther: 3 baseline events). Until then
             the second step is the lowest: a new joiner is not judged by the first.
         learning: seconds from a partition's first event during which whatever is not known to be a person stays quiet
@@ -41,7 +41,7 @@ class BulkExportVolume:
         on="egress",
         attack=("T1530", "T1567"),
         severities=("medium", "high", "critical"),
-        reads=("perhaps_machine", "season", "watched"),
+        reads=("perhaps_machine", "person", "scheduled", "season", "ticket", "watched"),
     )
     rows: tuple[int, ...] = (10_000, 50_000, 100_000, 200_000, 500_000, 1_000_000, 10_000_000)
     bytes: tuple[int, ...] = (52_428_800, 1_000_000_000)
@@ -57,27 +57,36 @@ class BulkExportVolume:
     day_bytes: Daily = Daily("bytes", on="egress")
     day_subjects: Daily = Daily("subjects", on="egress")
     activity: Active = Active("egress", on="egress")
+    people: Active = Active("person", on="egress")
+    hours: Hours = Hours(on="any")
+    tickets: Since = Since("ticket", on="egress")
+    opening: Opening = Opening("egress", on="egress", span=HOUR)
 
     def judge(self, view: View) -> Verdict:
         """The worst of the three measures."""
         cold = view.of(self.activity) < self.min_days
-        factor = np.where(view["season"], self.season, self.usual_peak)
+        factor = np.where(by_calendar(view, self.people, self.hours, self.tickets), self.season, self.usual_peak)
 
         def steps(limits: tuple[int, ...], usual: Days) -> list[Ints]:
             own = np.ceil(factor * usual.peak).astype(np.int64)
             return [np.maximum(np.where(cold, max(step, limits[1]), step), own) for step in limits]
 
-        rows, row_number = ladder(view.of(self.hour_rows), steps(self.rows, view.of(self.day_rows)))
-        size, size_number = ladder(view.of(self.hour_bytes), steps(self.bytes, view.of(self.day_bytes)))
-        people, people_number = ladder(view.of(self.hour_subjects), steps(self.subjects, view.of(self.day_subjects)))
+        days = {
+            "rows": view.of(self.day_rows),
+            "bytes": view.of(self.day_bytes),
+            "subjects": view.of(self.day_subjects),
+        }
+        rows, row_number = ladder(view.of(self.hour_rows), steps(self.rows, days["rows"]))
+        size, size_number = ladder(view.of(self.hour_bytes), steps(self.bytes, days["bytes"]))
+        people, people_number = ladder(view.of(self.hour_subjects), steps(self.subjects, days["subjects"]))
         quiet = cold & view["perhaps_machine"] & (view["watched"] < self.learning)
         level = np.where(quiet, 0, np.maximum(np.maximum(rows, size), people))
-        peak = Measured(view.of(self.day_rows).peak)
-        return Verdict(level, {"rows": row_number, "bytes": size_number, "subjects": people_number, "peak_day": peak})
+        peaks = {f"{name}_of_peak_day": Measured(usual.peak) for name, usual in days.items()}
+        numbers = {"rows": row_number, "bytes": size_number, "subjects": people_number, **peaks}
+        return Verdict(level, numbers, view.of(self.opening))
 
     def reason(self, numbers: Mapping[str, Number]) -> str:
-        """`exported 52,300 rows (limit 50,000) in one hour`."""
-        said = reached(numbers, {"rows": "rows", "bytes": "bytes", "subjects": "data subjects at most"})
-        return (
-            f"Exported {said} in one hour; the biggest of its last 30 days had {numbers['peak_day'].value:,.0f} rows."
-        )
+        """`Exported 52,300 rows (limit 50,000) in one hour; the biggest of its last 30 days had 9,000 rows.`."""
+        units = {"subjects": "data subjects"}
+        peaks = (f"{counted(numbers[f'{n}_of_peak_day'].value)} {units.get(n, n)}" for n in decided(numbers))
+        return f"Exported {reached(numbers)} in one hour; the biggest of its last 30 days had {' and '.join(peaks)}."

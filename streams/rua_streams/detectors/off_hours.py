@@ -10,8 +10,8 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Daily, Hours, Sum
-from rua_streams.judging import reached
+from rua_streams.features import Daily, Hours, Opening, Sum
+from rua_streams.judging import reached, rows_known_or_guessed
 from rua_streams.runs import HOUR
 
 
@@ -52,7 +52,9 @@ class OffHours:
     hours: Hours = Hours(on="any")
     rows: Sum = Sum("mass", on="egress", span=HOUR)
     unsized: Sum = Sum("unsized", on="egress", span=HOUR)
+    guessed: Sum = Sum("guessed", on="egress", span=HOUR)
     usual: Daily = Daily("mass", on="egress")
+    opening: Opening = Opening("massive", on="egress", span=HOUR)
 
     def judge(self, view: View) -> Verdict:
         """High is ten times what was asked for."""
@@ -64,17 +66,15 @@ class OffHours:
         level = np.where(rows >= 10 * limit, 2, (rows >= limit) | copied)
         judged = (rare | rare_day) & (habit.active >= self.min_days) & ~view["ticket"] & ~view["machine"]
         numbers = {
-            "rows": Measured(rows, limit),
+            **rows_known_or_guessed(Measured(rows, limit), view.of(self.guessed)),
             "exports": Measured(view.of(self.unsized), 1),
             "days_at_this_hour": Measured(np.where(rare, habit.near, habit.near_kind)),
             "days": Measured(habit.active, self.min_days),
         }
-        return Verdict(np.where(judged, level, 0), numbers)
+        return Verdict(np.where(judged, level, 0), numbers, view.of(self.opening))
 
     def reason(self, numbers: Mapping[str, Number]) -> str:
         """`Took 1,200 rows (limit 500) within an hour; was active around this hour on 0 of 15 days.`."""
-        said = reached(numbers, {"rows": "rows", "exports": "exports of unknown size"})
         here, days = numbers["days_at_this_hour"].value, numbers["days"].value
-        return (
-            f"Took {said} within an hour; was active around this hour of such a day on {here:.0f} of {days:.0f} days."
-        )
+        habit = f"was active around this hour of such a day on {here:.0f} of {days:.0f} days"
+        return f"Took {reached(numbers)} within an hour; {habit}."

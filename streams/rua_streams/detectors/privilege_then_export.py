@@ -10,8 +10,8 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Active, Daily, Since, Sum
-from rua_streams.judging import reached, span
+from rua_streams.features import Active, Daily, Latest, Opening, Since, Sum
+from rua_streams.judging import reached, rows_known_or_guessed, span
 from rua_streams.runs import DAY, HOUR
 
 
@@ -44,10 +44,13 @@ class PrivilegeThenExport:
     min_days: int = 5
     routine: int = 3
     granted: Since = Since("grant", on="grant_or_egress")
+    grant: Latest = Latest("grant", on="grant_or_egress")
     grants: Active = Active("grant", on="grant_or_egress")
     rows: Sum = Sum("mass", on="egress", span=HOUR)
     unsized: Sum = Sum("unsized", on="egress", span=HOUR)
+    guessed: Sum = Sum("guessed", on="egress", span=HOUR)
     usual: Daily = Daily("mass", on="egress")
+    opening: Opening = Opening("massive", on="egress", span=HOUR)
     copies: Daily = Daily("unsized", on="egress")
     activity: Active = Active("egress", on="egress")
 
@@ -60,15 +63,13 @@ class PrivilegeThenExport:
         level = np.where(rows >= 10 * limit, 2, (rows >= limit) | copied)
         judged = (since <= self.within) & (view.of(self.grants) < self.routine) & ~view["ticket"]
         numbers = {
-            "rows": Measured(rows, limit),
+            **rows_known_or_guessed(Measured(rows, limit), view.of(self.guessed)),
             "exports": Measured(view.of(self.unsized), 1),
             "seconds_since_change": Measured(since, self.within),
         }
-        return Verdict(np.where(judged, level, 0), numbers)
+        return Verdict(np.where(judged, level, 0), numbers, view.of(self.opening), view.of(self.grant))
 
     def reason(self, numbers: Mapping[str, Number]) -> str:
         """`Took 4,000 rows (limit 500) within an hour, 3 h 20 min after its privileges changed.`."""
-        said = reached(numbers, {"rows": "rows", "exports": "exports of unknown size"})
-        return (
-            f"Took {said} within an hour, {span(numbers['seconds_since_change'].value)} after its privileges changed."
-        )
+        after = span(numbers["seconds_since_change"].value)
+        return f"Took {reached(numbers)} within an hour, {after} after its privileges changed."

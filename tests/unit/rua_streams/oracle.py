@@ -1,6 +1,6 @@
 """The detectors as a naive reader: whole history in lists, one event at a time, no code shared with the engine.
 
-Approximate sets (slots) are part of the definition, so the oracle keeps them, as plain comparisons of hashes.
+Approximate sets are part of the definition, so the oracle keeps them, as plain lists of the latest two.
 """
 
 from __future__ import annotations
@@ -53,10 +53,16 @@ class Days:
     peak: int
 
 
-def slot_of(item: str) -> int:
-    """Place of an item among 64."""
-    item = "file:" if item.startswith("file:") else item
-    return int.from_bytes(hashlib.blake2b(item.encode(), digest_size=8).digest(), "little") % 64
+def destination_of(e: TelemetryEvent) -> str | None:
+    """Where data went; what is read goes to the client."""
+    if e.destination is None:
+        return None if e.source_network is None else f"client:{e.source_network}"
+    return "file:" if e.destination.startswith("file:") else e.destination
+
+
+def place_of(item: str) -> int:
+    """Which of 32 sets an item belongs to."""
+    return int.from_bytes(hashlib.blake2b(item.encode(), digest_size=8).digest(), "little") % 32
 
 
 def name_of(e: TelemetryEvent) -> str:
@@ -93,12 +99,17 @@ def facts_of(e: TelemetryEvent, wall: int) -> dict[str, Any]:
         "volume": size(guessed),
         "mass": size(guessed) if export or (e.rows or 0) >= 100 else 0,
         "read_bytes": 0 if export or e.rows is not None else size(e.bytes),
-        "outside": outside(e.destination or ""),
+        "guessed": size(e.bytes) if export and e.rows is None else 0,
+        "massive": export or (egress and (e.rows or 0) >= 100),
+        "scheduled": e.actor_type in ("service", "app", "merchant", "network"),
+        "person": e.actor_type == "interactive",
+        "ticket": e.ticket is not None,
+        "outside": outside(destination_of(e) or ""),
         "unsized": int(export and e.rows is None and e.bytes is None),
         "grant": e.kind == "privilege_change" and e.outcome not in ("denied", "failed"),
-        "sent": egress and e.destination is not None,
+        "sent": egress and destination_of(e) is not None,
         "season": date.day <= 3 or left < 3 or abs(date.day - date.month) <= 1,
-        "client": (e.destination or "").startswith("client:"),
+        "client": (destination_of(e) or "").startswith("client:"),
     }
 
 
@@ -111,6 +122,11 @@ def outside(destination: str) -> bool:
     return not any(isinstance(network, IPv4Network) and network.subnet_of(IPv4Network(p)) for p in private)
 
 
+def egress(p: Past) -> bool:
+    """Whether data left."""
+    return bool(p.facts["egress"])
+
+
 class Oracle:
     """Reads one partition."""
 
@@ -121,7 +137,7 @@ class Oracle:
         self.since: int | None = None
 
     def read(self, events: Sequence[TelemetryEvent]) -> list[tuple[Any, ...]]:
-        """What each event reveals: offset, detector, level, numbers, alert id, opener's offset, window."""
+        """What each event reveals: offset, detector, level, numbers, alert id, offsets of the evidence, window."""
         found = []
         for offset, e in enumerate(events):
             if not 0 < e.observed_at <= TOP:
@@ -131,7 +147,7 @@ class Oracle:
             for rule_id in sorted(self.by):
                 judge = getattr(self, rule_id.replace("-", "_"))
                 level, numbers = judge(self.by[rule_id], p, past) if self.judged(rule_id, p) else (0, {})
-                found += self.episode(rule_id, p, level, numbers)
+                found += self.episode(rule_id, p, past, level, numbers)
             past.append(p)
         return found
 
@@ -157,7 +173,7 @@ class Oracle:
         p.lane_clock = max([at, *(q.lane_clock for q in past if q.late == late)])
         return p
 
-    def episode(self, rule_id: str, p: Past, level: int, numbers: Numbers) -> list[tuple[Any, ...]]:
+    def episode(self, rule_id: str, p: Past, past: list[Past], level: int, numbers: Numbers) -> list[tuple[Any, ...]]:
         """The finding, if the level is new in its episode."""
         if not level:
             return []
@@ -166,15 +182,39 @@ class Oracle:
         clock = p.lane_clock if rule.by == "lane" else p.clock
         last = self.open.get((rule_id, name))
         if last is None or clock - last[0] > rule.quiet:
-            last = self.open[rule_id, name] = [clock, 0, p]
-        last[0], opener = clock, last[2]
+            last = self.open[rule_id, name] = [clock, 0, p, *self.begun(rule_id, p, past, numbers)]
+        last[0], opener, begun, first = clock, *last[2:]
         if level <= last[1]:
             return []
         last[1] = level
         key = f"{rule_id}\0{p.e.platform}\0{name}\0{opener.e.event_id}"
         alert = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        window = (min(opener.at_ms, p.at_ms), max(opener.at_ms, p.at_ms))
-        return [(p.offset, rule_id, level, numbers, alert, opener.offset, window)]
+        cause = [q for q in past if q.facts["grant"]][-1:] if rule_id == "privilege-then-export" else []
+        window = (min(begun, opener.at_ms, p.at_ms, *(q.at_ms for q in cause)), max(opener.at_ms, p.at_ms))
+        evidence = (cause[0].offset if cause else None, first, opener.offset)
+        return [(p.offset, rule_id, level, numbers, alert, evidence, window)]
+
+    @staticmethod
+    def begun(rule_id: str, p: Past, past: list[Past], numbers: Numbers) -> tuple[int, int | None]:
+        """When the first event occurred that counts at a hit; and its offset, if that is known."""
+        if rule_id == "first-seen-destination":
+            return p.at_ms - 1_000 * int(numbers["seconds_since_first_use"][0]), None
+        by_day = rule_id == "baseline-deviation"
+        of = "egress" if by_day or rule_id == "bulk-export-volume" else "massive"
+        lane, walls = [q for q in [*past, p] if q.late == p.late and q.facts["egress"]], []
+        first, before, steps = None, 0, 1 if by_day else 12
+        for q in lane:
+            walls.append(q.wall)
+            step = max(walls) // D if by_day else q.lane_clock // 300
+            if q.facts[of]:
+                first = q if step - before >= steps else first
+                before = step
+        bound = (p.at_ms // 1_000 - p.wall % D) * 1_000 if by_day else (step - 11) * 300_000
+        bound = min(bound, p.at_ms)
+        counts = first is not None and step - before < steps and first.at_ms >= bound
+        if counts and not (by_day and p.wall // D != step) and first is not None:
+            return first.at_ms, first.offset
+        return bound, None
 
     @staticmethod
     def hour(p: Past, past: list[Past], of: str) -> int:
@@ -212,10 +252,27 @@ class Oracle:
         """Closed days with such events."""
         return self.days(p, past, lambda q: 1, lambda q: bool(q.facts[on])).active
 
+    def by_calendar(self, p: Past, past: list[Past]) -> bool:
+        """Whether many times the usual is usual."""
+        person = p.facts["person"] or self.days(p, past, lambda q: int(q.facts["person"]), egress).active > 0
+        tickets = [q.clock for q in past if q.facts["egress"] and q.facts["ticket"]]
+        asked = p.facts["ticket"] or (bool(tickets) and p.clock - tickets[-1] <= D)
+        job = p.facts["scheduled"] or not 4 < self.habit(p, past)[3] < 20
+        return bool(p.facts["season"] and (asked or (job and not person)))
+
+    @staticmethod
+    def guessed(rows: float, limit: float, of_bytes: int) -> Numbers:
+        """Rows, or an estimate and what it rests on."""
+        return (
+            {"rows_estimated": (rows, limit), "told_as_bytes": (of_bytes, None)}
+            if of_bytes
+            else {"rows": (rows, limit)}
+        )
+
     def bulk_export_volume(self, d: Any, p: Past, past: list[Past]) -> Result:
         """As documented there."""
         cold = self.active(p, past) < d.min_days
-        factor, level, numbers = d.season if p.facts["season"] else d.usual_peak, 0, Numbers()
+        factor, level, numbers = d.season if self.by_calendar(p, past) else d.usual_peak, 0, Numbers()
         for name in ("rows", "bytes", "subjects"):
             steps, peak = getattr(d, name), self.daily(p, past, name).peak
             limits = [max(s, steps[1] if cold else 0, math.ceil(factor * peak)) for s in steps]
@@ -223,7 +280,7 @@ class Oracle:
             reached = [x for x in limits if value >= x]
             numbers[name] = (value, reached[-1] if reached else limits[0])
             level = max(level, len(reached))
-        numbers["peak_day"] = (self.daily(p, past, "rows").peak, None)
+            numbers[f"{name}_of_peak_day"] = (peak, None)
         if cold and p.e.actor_type not in ("interactive", "merchant") and p.watched < d.learning:
             level = 0
         return level, numbers
@@ -231,22 +288,25 @@ class Oracle:
     def baseline_deviation(self, d: Any, p: Past, past: list[Past]) -> Result:
         """As documented there."""
         c, known, level, numbers = self.daily(p, past, "unsized"), self.active(p, past), 0, Numbers()
-        factor = d.season if p.facts["season"] else d.twice_peak
-        for name, of, floor in (("bytes", "read_bytes", d.floor_bytes), ("rows", "volume", d.floor)):
+        factor = d.season if self.by_calendar(p, past) else d.twice_peak
+        for name, of, floor in (("page_bytes", "read_bytes", d.floor_bytes), ("rows", "volume", d.floor)):
             x = self.daily(p, past, of)
             z, q = x.mean + d.score * (x.spread + 1), x.peak + d.score * (x.peak - x.median + 1)
             limit = math.floor(max(z, q, factor * x.peak, floor)) + 1
-            worse = math.ceil(d.worse * limit)
+            worse = max(math.ceil(d.worse * limit), d.season * x.peak + 1 if p.facts["season"] else 0)
             level = max(level, (x.own >= limit) + (x.own >= worse))
             numbers[name] = (x.own, worse if x.own >= worse else limit)
+            numbers |= {f"{name}_mean": (x.mean, None), f"{name}_peak": (x.peak, None)}
+        own, limit_told = numbers.pop("rows")
+        numbers |= self.guessed(own, limit_told or 0, self.daily(p, past, "guessed").own)
         copies = max(4 * c.peak + 1, d.unsized)
         level = max(level, int(c.own >= copies)) if known >= d.min_days else 0
         numbers |= {"exports": (c.own, copies), "days": (known, d.min_days)}
-        return level, {**numbers, "mean": (x.mean, None), "peak": (x.peak, None)}
+        return level, {**numbers, "exports_mean": (c.mean, None), "exports_peak": (c.peak, None)}
 
     @staticmethod
-    def habit(p: Past, past: list[Past]) -> tuple[int, int, int]:
-        """Active days; those near this hour; and of these, those of the same kind of day."""
+    def habit(p: Past, past: list[Past]) -> tuple[int, int, int, int]:
+        """Active days; those near this hour; of these, those of the same kind of day; hours of the day ever used."""
         today = p.wall_clock // D
 
         def week(day: int) -> int:
@@ -263,17 +323,19 @@ class Oracle:
                 if (day + 3) % 7 * 24 + h in {(weekday * 24 + hour + step) % 168 for step in (-1, 0, 1)}:
                     near.add((weekday, week(day)))
         weekend = (p.wall // D + 3) % 7 >= 5
-        return len({day for day, _ in booked}), len(near), sum((w >= 5) == weekend for w, _ in near)
+        kind = sum((w >= 5) == weekend for w, _ in near)
+        return len({day for day, _ in booked}), len(near), kind, len({h for _, h in booked})
 
     def off_hours(self, d: Any, p: Past, past: list[Past]) -> Result:
         """As documented there."""
-        active, near, kind = self.habit(p, past)
+        active, near, kind, _ = self.habit(p, past)
         usual, rows, copies = self.daily(p, past, "mass"), self.hour(p, past, "mass"), self.hour(p, past, "unsized")
         rare, rare_day = near < d.share * active, kind < d.share * active and active >= d.min_weeks_days
         limit = max(d.min_rows, math.ceil(d.part * usual.median) if rare else usual.peak + 1)
         level = 2 if rows >= 10 * limit else int(rows >= limit or (rare and copies > 0))
         known = active >= d.min_days and p.e.ticket is None and p.e.actor_type not in ("service", "app")
-        numbers: Numbers = {"rows": (rows, limit), "exports": (copies, 1), "days": (active, d.min_days)}
+        numbers: Numbers = {"exports": (copies, 1), "days": (active, d.min_days)}
+        numbers |= self.guessed(rows, limit, self.hour(p, past, "guessed"))
         numbers["days_at_this_hour"] = (near if rare else kind, None)
         return level if (rare or rare_day) and known else 0, numbers
 
@@ -292,24 +354,34 @@ class Oracle:
 
         often = self.days(p, past, lambda q: int(q.facts["grant"]), either).active
         judged = since <= d.within and often < d.routine and p.e.ticket is None
-        numbers: Numbers = {"rows": (rows, limit), "exports": (copies, 1), "seconds_since_change": (since, d.within)}
+        numbers: Numbers = {"exports": (copies, 1), "seconds_since_change": (since, d.within)}
+        numbers |= self.guessed(rows, limit, self.hour(p, past, "guessed"))
         return level if judged else 0, numbers
 
     def first_seen_destination(self, d: Any, p: Past, past: list[Past]) -> Result:
         """As documented there."""
-        slot, began, taken, last = slot_of(p.e.destination or ""), 0, 0, None
+        place, kept = (
+            place_of(destination_of(p.e) or ""),
+            list[list[Any]](),
+        )  # latest first: item, began, taken, last use
         for q in [*past, p]:
-            if q.facts["sent"] and slot_of(q.e.destination or "") == slot:
-                if last is None or q.clock - last > 30 * D:
-                    began, taken = q.clock, 0
-                taken, last = taken + q.facts["mass"], q.clock
-        age, days, usual = p.clock - began, self.active(p, past, "sent"), self.daily(p, past, "mass")
-        client, copies = p.facts["client"], p.facts["unsized"]
+            item = destination_of(q.e) or ""
+            if q.facts["sent"] and place_of(item) == place:
+                mine = next((k for k in kept if k[0] == item), None)
+                if mine is None or q.clock - mine[3] > 30 * D:
+                    mine = [item, q.clock, 0, 0]
+                mine[2], mine[3] = mine[2] + q.facts["mass"], q.clock
+                kept = [mine, *(k for k in kept if k[0] != item)][:2]
+        _, began, taken, _ = kept[0]
+        client, copies, usual = p.facts["client"], p.facts["unsized"], self.daily(p, past, "mass")
+        age, program = p.clock - began, (p.e.destination or "").startswith("program:")
+        days = self.active(p, past, "sent") if client else self.days(p, past, lambda q: 1, lambda q: True).active
         share = d.client_days[0 if p.facts["outside"] else 1] if client else 0
         limit = max(d.min_rows, math.ceil(share * usual.median))
         if client and self.daily(p, past, "unsized").peak:
             copies = 0
-        odd = age <= d.fresh and days >= d.min_days and (taken >= limit or copies > 0)
-        numbers: Numbers = {"rows": (taken, limit), "exports": (copies, 1), "days": (days, d.min_days)}
+        odd = age <= d.fresh and (program or (days >= d.min_days and (taken >= limit or copies > 0)))
+        numbers: Numbers = {"exports": (copies, 1), "days": (days, d.min_days)}
+        numbers |= self.guessed(taken, limit, self.hour(p, past, "guessed") if taken else 0)
         numbers["seconds_since_first_use"] = (age, d.fresh)
-        return (1 + bool(p.e.destination_external) if odd else 0), numbers
+        return (1 + bool(program or p.e.destination_external) if odd else 0), numbers

@@ -45,6 +45,7 @@ JUMPS = (0, 5, 60, 300, HOUR, HOUR + 300, 3 * HOUR, 6 * HOUR, 12 * HOUR, DAY, DA
 ODD = (-60, -HOUR, -3 * HOUR, -DAY, -2 * DAY, -7 * DAY, -29 * DAY, -30 * DAY, -31 * DAY, 40 * DAY, 100 * DAY)
 CHANGES = (1_772_953_200, 1_793_509_200)  # around clock changes of 2026 in New York: 8 March and 1 November
 INSIDE = "client:172.20.1.0/24"
+PLACES = ("bucket:30", "bucket:46", "bucket:47", "program:1", "b4")  # the buckets share a set
 ZONES = ("Asia/Bangkok", "America/New_York")
 
 
@@ -81,8 +82,9 @@ def log_of(rng: random.Random, length: int) -> list[TelemetryEvent]:
                 bytes=rng.choice((None, None, 100, 3_000, 40_000)),
                 subjects=rng.choice((None, 1, 30, 70)),
                 destination=rng.choice(
-                    (None, INSIDE, INSIDE, "client:203.0.113.0/24", "file:1", "file:2", "bucket:1", "b4")
+                    (None, None, INSIDE, INSIDE, "client:203.0.113.0/24", "file:1", "file:2", *PLACES)
                 ),
+                source_network=rng.choice((None, None, "172.20.1.0/24", "198.51.100.0/24")),
                 destination_external=rng.choice((None, False, True)),
             )
         )
@@ -96,8 +98,8 @@ def told(finding: Finding) -> tuple[object, ...]:
     """A finding as the oracle tells it."""
     numbers = {n.name: (n.value, n.limit) for n in finding.numbers}
     window = (finding.window_start, finding.window_end)
-    opener = finding.opener.offset
-    return finding.deciding.offset, finding.rule.id, finding.level, numbers, finding.alert_id, opener, window
+    evidence = tuple(seen and seen.offset for seen in (finding.cause, finding.first, finding.opener))
+    return finding.deciding.offset, finding.rule.id, finding.level, numbers, finding.alert_id, evidence, window
 
 
 def agree(events: Sequence[TelemetryEvent], zone: str) -> set[str]:

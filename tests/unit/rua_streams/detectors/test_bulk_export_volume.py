@@ -32,7 +32,8 @@ def test_fires_at_the_event_that_brings_the_hour_over_the_limit() -> None:
     alert = alert_of(high, "rua.events.lazada", 3)
     assert (alert.severity, alert.revision) == ("high", 2)
     assert "52,300 rows (limit 50,000) in one hour" in alert.reason
-    assert [e.event_id for e in alert.evidence] == [second.event_id, third.event_id]
+    assert [e.event_id for e in alert.evidence] == [first.event_id, second.event_id, third.event_id]
+    assert (high.window_start, high.window_end) == (first.occurred_at, third.occurred_at)
 
 
 def test_stays_quiet_when_the_same_rows_fall_into_different_hours() -> None:
@@ -86,10 +87,40 @@ def test_fires_when_a_new_joiner_takes_very_much() -> None:
 
 
 def test_stays_quiet_at_month_end_when_the_report_is_ten_fold() -> None:
-    """Finance, 4,000 rows a day, 36,000 on the last day of March."""
+    """Finance, 4,000 rows a day, 41,000 on the last day of March: by a job, or by ticket."""
     usual = workdays("2026-03-02", 20, rows=1_000)
-    assert not findings(DETECTOR, *usual, event("2026-03-31 10:00", rows=36_000))
-    assert findings(DETECTOR, *usual, event("2026-03-28 10:00", rows=36_000))
+    report = event("2026-03-31 10:00", rows=41_000, ticket="CHG-7")
+    assert not findings(DETECTOR, *usual, report, event("2026-03-31 10:40", rows=50))
+    assert findings(DETECTOR, *usual, event("2026-03-28 10:00", rows=41_000, ticket="CHG-7"))
+    job = workdays("2026-03-02", 20, rows=1_000, actor_type="unknown")
+    assert not findings(DETECTOR, *job, event("2026-03-31 10:00", rows=41_000, actor_type="unknown"))
+
+
+def test_fires_at_month_end_on_a_person_without_a_ticket() -> None:
+    """As on any other day."""
+    usual = workdays("2026-03-02", 20, rows=1_000)
+    assert findings(DETECTOR, *usual, event("2026-03-31 10:00", rows=41_000))
+
+
+def test_the_window_begins_no_earlier_than_what_is_counted() -> None:
+    """Ten minutes apart all morning: the first hours are no part of it, and no evidence."""
+    calm = [event(at("2026-03-24 08:00") + n * 600_000, rows=10) for n in range(18)]
+    (found,) = findings(DETECTOR, *HISTORY, *calm, event("2026-03-24 10:58", rows=12_000))
+    assert found.window_start == at("2026-03-24 10:00")
+    assert found.first is None
+
+
+def test_a_count_that_was_cut_off_is_not_told_as_a_count() -> None:
+    """A line may claim a million gigabytes."""
+    (found,) = findings(DETECTOR, *HISTORY, event("2026-03-24 10:00", bytes=10**15))
+    assert "more than 1,000,000,000,000 bytes" in alert_of(found, "rua.events.lazada", 0).reason
+
+
+def test_compares_bytes_with_bytes() -> None:
+    """The biggest day is told in what decided."""
+    usual = workdays("2026-03-02", 15, rows=None, bytes=1_000_000)
+    (found,) = findings(DETECTOR, *usual, event("2026-03-24 10:00", bytes=60_000_000))
+    assert alert_of(found, "rua.events.lazada", 0).reason.endswith("of its last 30 days had 4,000,000 bytes.")
 
 
 def test_fires_on_a_source_that_comes_27_hours_late() -> None:

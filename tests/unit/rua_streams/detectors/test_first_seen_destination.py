@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from rua_streams.alerts import alert_of
 from rua_streams.detectors.first_seen_destination import FirstSeenDestination
 from rua_streams.testing import at, event, findings, workdays
@@ -42,10 +45,54 @@ def test_stays_quiet_when_the_destination_was_used_within_30_days() -> None:
 
 
 def test_stays_quiet_when_the_history_is_unknown() -> None:
-    """A new joiner, and somebody whose destinations no source tells."""
-    sent = event("2026-03-24 10:00", rows=2_000, destination=BUCKET)
-    assert not findings(DETECTOR, sent)
-    assert not findings(DETECTOR, *workdays("2026-03-02", 15), sent)
+    """A new joiner, and a network by somebody whose networks no source tells."""
+    assert not findings(DETECTOR, event("2026-03-24 10:00", rows=2_000, destination=BUCKET))
+    assert not findings(DETECTOR, *workdays("2026-03-02", 15), event("2026-03-24 10:00", rows=2_000, destination=HOME))
+
+
+@pytest.mark.parametrize("place", ["file:1", BUCKET])
+def test_fires_when_somebody_who_never_sent_anything_sends_a_first_time(place: str) -> None:
+    """Days of reading are a history, too. Four are not enough."""
+    reads = workdays("2026-03-02", 15, action="read", kind="data_access", rows=5)
+    (found,) = findings(DETECTOR, *reads, event("2026-03-24 10:00", destination=place))
+    assert found.level == 1
+    assert not findings(DETECTOR, *reads[:16], event("2026-03-24 10:00", destination=place))
+
+
+def test_fires_when_reads_go_to_a_network_never_seen() -> None:
+    """Four times 1,800 rows; which of the reads before a source calls bulk does not matter."""
+    read: dict[str, Any] = {"action": "read", "kind": "data_access"}
+    usual = workdays("2026-03-02", 10, rows=300, source_network="10.20.1.0/24", **read)
+    bulk: dict[str, Any] = {"action": "query", "kind": "bulk_query", "rows": 1_800, "source_network": "203.0.113.0/24"}
+    told = [event(at("2026-03-24 10:00") + n * 60_000, destination=HOME, **bulk) for n in range(4)]
+    untold = [event(at("2026-03-24 10:00") + n * 60_000, **bulk) for n in range(4)]
+    assert findings(DETECTOR, *usual, *told)
+    assert findings(DETECTOR, *usual, *untold)
+    at_home = workdays("2026-03-24", 1, rows=300, source_network="203.0.113.0/24", **read)
+    assert not findings(DETECTOR, *usual, *at_home)
+
+
+def test_a_new_destination_is_never_taken_for_a_known_one() -> None:
+    """Whichever of 400 names it has: one in 64 shared a place with the office."""
+    drops = [event("2026-03-24 10:00", destination=f"program:{n}", actor=f"a{n}") for n in range(400)]
+    office = [event("2026-03-23 10:00", destination=OFFICE, actor=f"a{n}", rows=1) for n in range(400)]
+    assert len(findings(DETECTOR, *office, *drops)) == 400
+
+
+def test_a_known_destination_stays_known_beside_another_in_its_place() -> None:
+    """Office and home in turn, whatever their hashes."""
+    turns = [
+        event(
+            f"2026-03-{day:02} {9 + n:02}:00",
+            rows=30 if day < 23 else 3_000,
+            destination=f"bucket:{2 * k + n}",
+            actor=f"a{k}",
+        )
+        for day in range(9, 25)
+        for k in range(40)
+        for n in range(2)
+    ]
+    assert not findings(DETECTOR, *turns)
 
 
 def test_stays_quiet_when_somebody_works_from_another_network() -> None:
@@ -76,8 +123,14 @@ def test_stays_quiet_when_a_file_has_another_name_each_day() -> None:
 
 
 def test_fires_on_a_first_program_though_the_size_is_unknown() -> None:
-    """COPY … TO PROGRAM tells neither rows nor bytes."""
-    assert findings(DETECTOR, *HISTORY, event("2026-03-24 10:00", destination="program:77"))
+    """COPY … TO PROGRAM tells neither rows nor bytes. High, history or not; the second time it is known."""
+    piped = event("2026-03-24 10:00", destination="program:77")
+    for history in (HISTORY, []):
+        (found,) = findings(DETECTOR, *history, piped)
+        assert alert_of(found, "rua.events.lazada", 0).severity == "high"
+    assert not findings(
+        DETECTOR, event("2026-03-02 10:00"), *HISTORY, piped, event("2026-03-25 10:00", destination="program:77")
+    )[1:]
 
 
 def test_stays_quiet_when_a_migrated_job_sends_the_usual_from_a_new_network() -> None:

@@ -25,6 +25,17 @@ def test_fires_when_bulk_follows_a_grant() -> None:
     assert reason == "Took 4,000 rows (limit 500) within an hour, 3 h 20 min after its privileges changed."
 
 
+def test_the_grant_is_part_of_the_window_and_of_the_evidence() -> None:
+    """Whoever follows the alert must see who granted what."""
+    given, first = grant("2026-03-24 10:00"), event("2026-03-24 13:00", rows=200)
+    export = event("2026-03-24 13:20", rows=4_000)
+    (found,) = findings(DETECTOR, *HISTORY, grant("2026-03-23 18:00"), given, first, export)
+    assert (found.window_start, found.window_end) == (given.occurred_at, export.occurred_at)
+    evidence = alert_of(found, "rua.events.lazada", 0).evidence
+    assert [e.event_id for e in evidence] == [given.event_id, first.event_id, export.event_id]
+    assert [e.offset for e in evidence] == [61, 62, 63]
+
+
 def test_stays_quiet_when_the_grant_is_older_than_a_day() -> None:
     """24 hours and five minutes."""
     assert not findings(DETECTOR, *HISTORY, grant("2026-03-23 10:00"), event("2026-03-24 10:05", rows=4_000))
