@@ -10,6 +10,8 @@ MAX_CHARACTERS = 256
 MAX_STEM_CHARACTERS = 64
 TOKEN_CHARACTERS = 12
 WORD_CHARACTERS = 24
+# ITIL's kinds as ServiceNow and Jira number them. Any word would let names out, more digits telephone numbers.
+_TICKET = re.compile(r"\b(?:INC|CHG|REQ|RITM|PRB|TASK)-?\d{1,8}\b", re.ASCII)
 _PRODUCT = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,39}", re.ASCII)
 _LONG_NUMBER = re.compile(r"\d{5,}")
 _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome", "Chrome"), ("Safari", "Safari"))
@@ -85,6 +87,13 @@ def product(text: str) -> str | None:
         return next((name for mark, name in _BROWSERS if f"{mark}/" in text), "Mozilla")
     first = text.strip().partition("/")[0].partition(" ")[0]
     return first if _PRODUCT.fullmatch(first) and not _LONG_NUMBER.search(first) else None
+
+
+@lru_cache(8_192)
+def ticket(text: str) -> str | None:
+    """The first ticket that a program's text names (`psql INC-4711` → INC-4711). Nothing else of the text leaves."""
+    named = _TICKET.search(text)
+    return named.group() if named else None
 
 
 @lru_cache(8_192)

@@ -148,6 +148,7 @@ def _event(
         actor=actor or session.actor,
         actor_type="interactive" if session.tool in INTERACTIVE and actor is None else "unknown",
         privilege=_privilege(statement, group, means),
+        ticket=session.ticket,
         session=session.key,
         dataset=".".join(part for part in (session.database, table) if part) or None if table else None,
         rows=rows,

@@ -129,6 +129,7 @@ class PgauditParser:
                 names.pseudonym("address", line.address) if line.address else None,
                 names.network(line.address) if line.address else None,
                 (line.user or "").lower() in SUPERUSERS,
+                labels.ticket(line.program) if line.program else None,
             )
             bounded(self._sessions, MAX_SESSIONS)
         return found

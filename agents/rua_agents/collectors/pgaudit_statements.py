@@ -47,6 +47,7 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     source_ip: str | None = None
     network: str | None = None
     superuser: bool = False
+    ticket: str | None = None
 
 
 class OpenStatement(msgspec.Struct, omit_defaults=True):

@@ -141,6 +141,22 @@ def test_set_role_to_a_superuser_is_a_change_of_privilege() -> None:
     assert (event.kind, event.action, event.privilege) == ("privilege_change", "alter", "superuser")
 
 
+@pytest.mark.parametrize(
+    ("program", "ticket"),
+    [
+        ("psql INC-4711", "INC-4711"),
+        ("DBeaver 24.1 CHG0012345 somchai", "CHG0012345"),
+        ("psql", None),
+        ("psql SOMCHAI-7", None),
+        ("psql INC-0812345678", None),
+    ],
+)
+def test_a_ticket_is_named_with_the_program(program: str, ticket: str | None) -> None:
+    """Where people can name one with psql; neither names nor telephone numbers pass for tickets."""
+    (event,) = events(audit(T, 1, "SELECT 1 FROM t", application_name=program))
+    assert event.ticket == ticket
+
+
 def test_a_grant_is_about_the_grantee() -> None:
     """Who did it is a label."""
     (event,) = events(audit(T, 1, "GRANT analyst TO bob", klass="ROLE", command="GRANT ROLE", table=""))
