@@ -1,0 +1,1 @@
+"""Leak tracing and incidents will live here: nothing yet."""
