@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from rua_schemas.events import Number, Severity, SubjectType
 
 from rua_streams.facts import USABLE, facts
-from rua_streams.features import ANCHOR, Anchor, AnyFeature, Feature
+from rua_streams.features import AnyFeature, Feature
+from rua_streams.marks import ANCHOR, Anchor
 from rua_streams.runs import HOUR, SPAN, Run
 from rua_streams.state import PARTITION, Columns, Ints, Layout, State
 

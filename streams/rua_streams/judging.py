@@ -11,7 +11,8 @@ from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, View
 from rua_streams.facts import LIMIT
-from rua_streams.features import Active, Hours, Since
+from rua_streams.features import Active, Since
+from rua_streams.habits import Hours
 from rua_streams.runs import DAY
 from rua_streams.state import Ints
 

@@ -10,8 +10,10 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Active, Daily, Days, Hours, Opening, Since, Sum
+from rua_streams.features import Active, Daily, Days, Since, Sum
+from rua_streams.habits import Hours
 from rua_streams.judging import SEASON, USUAL_PEAK, by_calendar, counted, decided, ladder, reached
+from rua_streams.marks import Opening
 from rua_streams.runs import DAY, HOUR
 from rua_streams.state import Ints
 

@@ -10,8 +10,10 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Daily, Hours, Opening, Sum
+from rua_streams.features import Daily, Sum
+from rua_streams.habits import Hours
 from rua_streams.judging import reached, rows_known_or_guessed
+from rua_streams.marks import Opening
 from rua_streams.runs import HOUR
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
-from rua_streams.features import Active, Daily, Latest, Opening, Since, Sum
+from rua_streams.features import Active, Daily, Since, Sum
 from rua_streams.judging import reached, rows_known_or_guessed, span
+from rua_streams.marks import Latest, Opening
 from rua_streams.runs import DAY, HOUR
 
 

@@ -82,10 +82,11 @@ def test_subjects_of_different_types_never_share_a_row() -> None:
     assert set(rows) == {name.encode() for name in names}
 
 
-def test_an_event_id_that_is_none_cannot_stop_the_worker() -> None:
+@pytest.mark.parametrize("event_id", ["no hex ฮ", "abcd", ""])
+def test_an_event_id_that_is_none_cannot_stop_the_worker(event_id: str) -> None:
     """It is hashed where the state has room for 16 bytes only."""
-    (found,) = findings(BULK, event("2026-03-24 10:00", rows=60_000, event_id="no hex ฮ"))
-    assert found.deciding.event_id == "no hex ฮ"
+    (found,) = findings(BULK, event("2026-03-24 10:00", rows=60_000, event_id=event_id))
+    assert found.deciding.event_id == event_id
     assert len(found.opener.event_id) == 32
 
 

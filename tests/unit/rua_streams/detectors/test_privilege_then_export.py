@@ -7,7 +7,8 @@ from typing import Any
 from rua_schemas.events import TelemetryEvent
 from rua_streams.alerts import alert_of
 from rua_streams.detectors.privilege_then_export import PrivilegeThenExport
-from rua_streams.testing import event, findings, workdays
+from rua_streams.engine import Seen
+from rua_streams.testing import event, findings, replay, workdays
 
 DETECTOR = PrivilegeThenExport()
 HISTORY = workdays("2026-03-02", 15)
@@ -34,6 +35,16 @@ def test_the_grant_is_part_of_the_window_and_of_the_evidence() -> None:
     evidence = alert_of(found, "rua.events.lazada", 0).evidence
     assert [e.event_id for e in evidence] == [given.event_id, first.event_id, export.event_id]
     assert [e.offset for e in evidence] == [61, 62, 63]
+
+
+def test_evidence_is_the_same_however_the_log_is_cut() -> None:
+    """Neither a look-up nor an export before the hour replaces the grant or the first event that counts."""
+    given, theft = grant("2026-03-24 10:00"), event("2026-03-24 12:00", rows=4_000)
+    between = [event("2026-03-24 10:10", rows=10), event("2026-03-24 11:30", rows=5, action="read")]
+    events = [*HISTORY, given, *between, theft]
+    for cuts in ((), range(len(events) - 4, len(events))):
+        (found,), _ = replay([DETECTOR], events, cuts)
+        assert (found.cause, found.first) == (Seen(given.event_id, 60), Seen(theft.event_id, 63))
 
 
 def test_stays_quiet_when_the_grant_is_older_than_a_day() -> None:
