@@ -2,7 +2,7 @@
 
 The rules, in short: of pgaudit, each (session, statement, substatement) that reads, writes, defines or grants is one
 event, a COPY and its query together one, a GRANT one for each grantee, and a statement ends when the log is more than
-a second further; of nginx, each request with a time that can carry data.
+a second further; of nginx, each request that can carry data. What has no readable time is none.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,14 @@ TIMES = (
     *("msec", "time_msec", "timestamp_msec", "epoch", "time_iso8601", "ts", "timestamp", "@timestamp", "time"),
     *("datetime", "time_local"),
 )
+REQUESTS = ("request", "req", "request_line")
+PATHS = ("uri", "request_uri", "path", "url", "document_uri")
+METHODS = ("request_method", "method", "verb")
+STATUSES = ("status", "status_code", "response_code", "code")
 ESCAPED = re.compile(r"((?<!\\)(?:\\\\)*)\\x([0-9A-Fa-f]{2})")
-STAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d\d):(\d\d):(\d\d(?:\.\d+)?)")
+STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)([.,]\d+)?\s?\S*")
+LAST_SECONDS = 4_102_444_800  # 2100: nothing later can be stored
+THAI_YEARS, FIRST_THAI_YEAR = 543, 2400
 STATEMENT_SECONDS = 1.0
 AUDIT = b'"AUDIT: '
 TIMESTAMP = re.compile(rb'"timestamp":"([ -~]+?)"')
@@ -111,11 +117,29 @@ def _audit(record: Mapping[str, Any]) -> list[str] | None:
 
 def _seconds(stamp: object) -> float | None:
     """Seconds of a stamp such as `2026-11-25 06:46:31.498 +08`, whatever its zone: only differences matter."""
-    found = STAMP.match(stamp) if isinstance(stamp, str) else None
+    found = STAMP.fullmatch(stamp.strip()) if isinstance(stamp, str) else None
     if not found:
         return None
-    day = date.fromisoformat(found[1]).toordinal()
-    return day * 86_400 + int(found[2]) * 3_600 + int(found[3]) * 60 + float(found[4])
+    year, month, day, hour, minute, second = map(int, found.groups()[:6])
+    year -= THAI_YEARS if year >= FIRST_THAI_YEAR else 0
+    try:
+        at = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC).timestamp()  # 60: a leap second
+    except ValueError:  # month 13
+        return None
+    return at + float("0" + (found[7] or "").replace(",", ".")) if 0 <= at <= LAST_SECONDS else None
+
+
+def _timed(value: object) -> bool:
+    """Whether a time of an access log can be read: seconds, a stamp, or nginx's `$time_local`."""
+    try:
+        if isinstance(value, int | float | str):
+            return 0 <= float(value) <= LAST_SECONDS
+    except (ValueError, OverflowError):
+        pass
+    try:
+        return _seconds(value) is not None or datetime.strptime(str(value), "%d/%b/%Y:%H:%M:%S %z").tzinfo is not None
+    except ValueError:
+        return False
 
 
 def nginx(lines: Iterator[bytes]) -> int:
@@ -124,15 +148,22 @@ def nginx(lines: Iterator[bytes]) -> int:
 
 
 def _carries_data(record: Mapping[str, Any]) -> bool:
-    whole = record.get("request") or record.get("req") or ""
+    whole = _first(record, REQUESTS)
     request = REQUEST.fullmatch(whole)
-    path = (record.get("uri") or record.get("request_uri") or (request[2] if request else "")).partition("?")[0]
-    timed = any(record.get(name) not in (None, "", "-") for name in TIMES)
-    if not timed or (whole and not request and not path):
+    path = _first(record, PATHS) or (request[2] if request else "")
+    is_request = bool(request or path or (not whole and _first(record, STATUSES)))
+    if not is_request or not any(_timed(record.get(name)) for name in TIMES):
         return False
-    method = record.get("request_method") or (request[1] if request else "GET")
+    path = path.partition("?")[0]
+    method = _first(record, METHODS) or (request[1] if request else "GET")
     downloads = not DOWNLOADS.isdisjoint(path.lower().split("/"))
     return method not in WITHOUT_DATA and (downloads or not STATIC.search(path))
+
+
+def _first(record: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The first of these fields that says something."""
+    found = (record.get(name) for name in names)
+    return next((str(one) for one in found if one not in (None, "", "-")), "")
 
 
 def _object(line: bytes) -> dict[str, Any]:

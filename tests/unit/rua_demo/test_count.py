@@ -20,7 +20,7 @@ def audit(payload: str, session: str = "s.1", second: float = 1, **more: str) ->
     return json.dumps({"timestamp": stamp, "session_id": session, "message": f"AUDIT: {payload}", **more}).encode()
 
 
-def request(line: str, **more: str) -> bytes:
+def request(line: str, **more: str | int | None) -> bytes:
     """A record of an access log."""
     return json.dumps({"ts": "2026-11-25T06:46:01+07:00", "req": line, **more}).encode()
 
@@ -91,6 +91,16 @@ def test_statements_of_two_sessions_are_two() -> None:
         (request("GET /a HTTP/1.1", uri="/a", ts=""), 0),
         (b'{"msec":1.5,"req":"GET /\xff\xfe HTTP/1.1","uri":"/\xff\xfe"}\n', 1),
         (rb'{"msec":1.5,"req":"GET /\x22 HTTP/1.1","uri":"/\x22"}', 1),
+        (request("GET /a HTTP/1.1", ts=None), 0),
+        (request("GET /a HTTP/1.1", ts="2026-13-45 99:00:00 +07"), 0),
+        (request("GET /a HTTP/1.1", ts="2569-11-25T06:46:01+07:00"), 1),  # the Thai calendar
+        (request("GET /a HTTP/1.1", ts=None, time_local="24/Nov/2026:23:12:03 +0000"), 1),
+        (request("GET /a HTTP/1.1", ts=None, msec="1795561923.995"), 1),
+        (request("GET /a HTTP/1.1", ts=1795561923995), 0),  # milliseconds: the year 58,000
+        (b'{"ts":null,"status":"x"}', 0),
+        (b'{"msec":1.5,"status":200}', 1),
+        (b'{"time":"2026-11-24T23:12:03+07:00","hello":"world"}', 0),
+        (audit("SESSION,1,1,READ,SELECT,,,SELECT 1,<none>,1"), 0),  # the wrong file
         (b"not json\n", 0),
         (b"\n", 0),
     ],
@@ -110,6 +120,17 @@ def test_a_statement_ends_when_the_log_is_more_than_a_second_further() -> None:
     assert pgaudit(iter([first, between, late])) == 2
     assert pgaudit(iter([first, late])) == 1
     assert pgaudit(iter([b'{"session_id":"s","message":"AUDIT: SESSION,1,1,READ,SELECT,,,SELECT 1,<none>,1"}'])) == 0
+
+
+@pytest.mark.parametrize("stamp", ["2026-13-45 99:00:00 +07", "2026-11-25 24:00:00 +07", "soon", "", None])
+def test_a_record_whose_time_cannot_be_read_is_no_event(stamp: str | None) -> None:
+    """And the ones around it are; the Thai calendar's leap days are read."""
+    payload = f"AUDIT: SESSION,1,1,{READ},SELECT 1,<none>,1"
+    broken = json.dumps({"timestamp": stamp, "session_id": "s.9", "message": payload}).encode()
+    leap = json.dumps({"timestamp": "2567-02-29 08:00:00 +07", "session_id": "s.8", "message": payload}).encode()
+    whole = audit(f"SESSION,1,1,{READ},SELECT 1,<none>,1")
+    assert pgaudit(iter([broken])) == 0
+    assert pgaudit(iter([leap, broken, whole])) == 2
 
 
 def test_a_world_is_counted_by_platform_and_file(small_world: Path) -> None:
