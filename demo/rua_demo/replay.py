@@ -21,6 +21,7 @@ from rua_agents.records import DEFAULT_LIMIT_BYTES
 from rua_common.errors import BadConfiguration
 
 from rua_demo import world
+from rua_demo.check import check
 from rua_demo.world import ARRIVALS, Source, World
 
 WORLD_IS_OVER = 2**62
@@ -75,6 +76,7 @@ class Replay:
     tracks: list[Track]
     order: Arrivals
     skipped: list[str]
+    warnings: list[str]
     targets: dict[Path, tuple[BinaryIO, BinaryIO]] = field(default_factory=dict)
 
     @staticmethod
@@ -82,9 +84,10 @@ class Replay:
         """Reads a world's arrivals.
 
         Raises:
-            BadConfiguration: no world, none of its sources is known or has a file, or an arrivals file does not fit.
+            BadConfiguration: no world, something in it is wrong, or none of its sources is known or has a file.
         """
         described = world.read(folder)
+        warnings = check(folder, described)
         skipped, tracks = skips(described), [t for s in known(described) for t in _tracks(folder, described, s)]
         if not tracks:
             raise BadConfiguration(
@@ -97,7 +100,7 @@ class Replay:
         for part in (logs_root(live), arrivals_root(live)):
             part.mkdir(parents=True, exist_ok=True)
         move_watermark(live, described.start_ms - 1)
-        return Replay(folder, live, described, tracks, order, skipped)
+        return Replay(folder, live, described, tracks, order, skipped, warnings)
 
     @property
     def total_lines(self) -> int:

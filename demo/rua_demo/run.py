@@ -103,7 +103,7 @@ class Demo:
             replay = given or self._simulate()
             expected = pool.submit(count.expected, self.world_folder, replay.described)
             pool.submit(import_module, CONCLUSION)
-            for sentence in replay.skipped:
+            for sentence in (*replay.warnings, *replay.skipped):
                 self.view.note(sentence)
             services.result()
             self.watch.phase("Kafka and ClickHouse are up")
