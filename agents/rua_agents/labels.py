@@ -10,6 +10,14 @@ MAX_CHARACTERS = 256
 MAX_STEM_CHARACTERS = 64
 TOKEN_CHARACTERS = 12
 WORD_CHARACTERS = 24
+FILES = frozenset(
+    (
+        *("csv", "tsv", "xls", "xlsx", "ods", "json", "jsonl", "ndjson", "xml", "sql", "dump", "bak"),
+        *("parquet", "avro", "zip", "gz", "tgz", "tar", "zst", "bz2", "xz", "7z", "rar", "pdf"),
+        *("db", "sqlite"),
+    )
+)
+"""Extensions of files that hold data."""
 # ITIL's kinds as ServiceNow and Jira number them. Any word would let names out, more digits telephone numbers.
 _TICKET = re.compile(r"\b(?:INC|CHG|REQ|RITM|PRB|TASK)-?\d{1,8}\b", re.ASCII)
 _PRODUCT = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,39}", re.ASCII)
@@ -18,62 +26,31 @@ _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome
 _REGISTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
 # Thai telephone numbers, other countries' with +, and the 13 digits of a Thai national id
 _PERSONAL_NUMBER = re.compile(r"\+\d{8,}|(?:0|66)[1-9]\d{7,8}|\d{13}", re.ASCII)
+_NUMBER_RUN = re.compile(r"\+?\d(?:[ ._:()-]*\d)+", re.ASCII)
+_NAME_PART = re.compile(r'"((?:[^"]|"")*)"|[^".]+')
 _SEPARATORS = re.compile(r"[ ._:()-]")
 _VERSION = re.compile(r"v\d{1,2}", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
 _PIECES = re.compile(r"[-_.+~]")
 _DIGITS = re.compile(r"\d+(?:[ ._:-]*\d+)+|\d{2,}")
 _EXTENSION = re.compile(r"(.*?)((?:\.[A-Za-z][A-Za-z0-9]{0,7}){1,2})", re.ASCII)
-# what follows one of these is somebody, unless it is a common word
+# what follows one of these is somebody, or what somebody typed, unless it is a common word
 _PEOPLE = frozenset(
     (
-        "user",
-        "users",
-        "customer",
-        "customers",
-        "member",
-        "members",
-        "account",
-        "accounts",
-        "profile",
-        "profiles",
-        "buyer",
-        "buyers",
-        "people",
-        "person",
-        "employee",
-        "employees",
-        "staff",
-        "u",
-        "username",
+        *("user", "users", "customer", "customers", "member", "members", "account", "accounts", "profile"),
+        *("profiles", "buyer", "buyers", "people", "person", "employee", "employees", "staff", "u"),
+        *("username", "guest", "guests", "patient", "patients", "contact", "contacts", "client", "clients"),
+        *("owner", "author", "name", "names", "firstname", "lastname", "fullname", "nickname", "surname"),
+        *("email", "emails", "phone", "phones", "mobile", "tel", "search", "find", "q", "query", "keyword"),
+        *("keywords", "term"),
     )
 )
 _COMMON = frozenset(
     (
-        "export",
-        "exports",
-        "download",
-        "downloads",
-        "dump",
-        "backup",
-        "search",
-        "query",
-        "list",
-        "me",
-        "self",
-        "new",
-        "edit",
-        "bulk",
-        "batch",
-        "count",
-        "import",
-        "all",
-        "orders",
-        "addresses",
-        "settings",
-        "login",
-        "logout",
-        "index",
+        *("export", "exports", "download", "downloads", "dump", "backup", "search", "query", "list", "me"),
+        *("self", "new", "edit", "bulk", "batch", "count", "import", "all", "orders", "addresses"),
+        *("settings", "login", "logout", "index", "products", "items", "customers", "users", "results"),
+        *("suggest"),
     )
 )
 _PLACEHOLDER = re.compile(r"\{\w+\}")
@@ -86,7 +63,29 @@ def product(text: str) -> str | None:
     if text.startswith("Mozilla/"):
         return next((name for mark, name in _BROWSERS if f"{mark}/" in text), "Mozilla")
     first = text.strip().partition("/")[0].partition(" ")[0]
-    return first if _PRODUCT.fullmatch(first) and not _LONG_NUMBER.search(first) else None
+    return first if _PRODUCT.fullmatch(first) and not (_LONG_NUMBER.search(first) or is_personal(first)) else None
+
+
+def is_personal(text: str) -> bool:
+    """Whether an e-mail address, a telephone number or a national id stands in it, however its digits are grouped."""
+    runs = _NUMBER_RUN.findall(text)
+    return "@" in text or any(_PERSONAL_NUMBER.fullmatch(_SEPARATORS.sub("", run)) for run in runs)
+
+
+@lru_cache(8_192)
+def name_shape(name: str) -> str:
+    """A name of a database, as it is unless it holds something personal: then as a path's segment would be."""
+    return segment_shape(name) if is_personal(name) else name
+
+
+@lru_cache(8_192)
+def table_shape(name: str) -> str:
+    """A qualified SQL name, each of its parts likewise: any text can be a quoted identifier."""
+    return _NAME_PART.sub(_part_shape, name) if is_personal(name) else name
+
+
+def _part_shape(part: re.Match[str]) -> str:
+    return name_shape(part[0]) if part[1] is None else f'"{name_shape(part[1])}"'
 
 
 @lru_cache(8_192)
@@ -136,11 +135,11 @@ def segment_shape(segment: str) -> str:  # noqa: PLR0911 - a table of cases
 
 
 def _of_person(segment: str) -> str:
-    """A segment that may be somebody's name: nobody can tell names from words."""
+    """A segment that may be somebody's name: nobody can tell names from words, nor surnames from extensions."""
     shape = segment_shape(segment)
     stem, dot, extension = shape.partition(".")
-    common = not stem or stem.lower() in _COMMON or _PLACEHOLDER.fullmatch(stem)
-    return shape if common else "{id}" + dot + extension
+    common = not stem or (stem.lower() in _COMMON and (not dot or extension.lower() in FILES))
+    return shape if common or _PLACEHOLDER.fullmatch(shape) else "{id}"
 
 
 def _is_token(piece: str) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from rua_schemas.events import Action, ActorType, Kind, Outcome, Quality
 
@@ -13,10 +14,6 @@ from rua_agents import labels
 from rua_agents.collectors.nginx_fields import Fields, count, text
 
 STATIC = ("css", "js", "mjs", "map", "png", "jpg", "jpeg", "gif", "svg", "ico", "webp", "avif", "woff", "woff2", "ttf")
-FILES = (
-    *("csv", "tsv", "xls", "xlsx", "ods", "json", "jsonl", "ndjson", "xml", "sql", "dump", "bak", "parquet", "avro"),
-    *("zip", "gz", "tgz", "tar", "zst", "bz2", "xz", "7z", "rar", "pdf", "db", "sqlite"),
-)
 EXPORT_WORDS = frozenset(("export", "exports", "download", "downloads", "dump", "backup", "backups", "report-export"))
 FILE_TYPES = ("text/csv", "application/zip", "application/gzip", "application/vnd", "application/x-tar", "text/tab-")
 METHODS: Mapping[str, tuple[Kind, Action]] = {
@@ -52,12 +49,12 @@ def target(path: str) -> Target:
 
 @lru_cache(16_384)
 def _target(path: str) -> Target:
-    shape = labels.path_shape(path)
-    segments = shape.lower().split("/")
+    # of the path itself: its shape may have lost the extension
+    segments = [unquote(segment).partition(";")[0] for segment in path.lower().split("/")]
     _, dot, extension = segments[-1].rpartition(".")
-    downloads = (bool(dot) and extension in FILES) or not EXPORT_WORDS.isdisjoint(segments)
+    downloads = (bool(dot) and extension in labels.FILES) or not EXPORT_WORDS.isdisjoint(segments)
     static = bool(dot) and extension in STATIC
-    return Target(shape, downloads, static, not READING_WORDS.isdisjoint(segments))
+    return Target(labels.path_shape(path), downloads, static, not READING_WORDS.isdisjoint(segments))
 
 
 def request_line(request: str) -> tuple[str, str] | None:

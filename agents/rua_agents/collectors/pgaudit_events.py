@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from rua_schemas.events import Action, Kind, Label, Privilege, Quality
 
+from rua_agents import labels
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.pgaudit_statements import Group, OpenStatement, Session
 
@@ -104,16 +105,16 @@ def _privilege(statement: OpenStatement, group: Group, means: Meaning) -> Privil
 
 
 def _labels(statement: OpenStatement, group: Group, actor: str | None) -> tuple[Label, ...]:
-    labels = []
+    found = []
     if group.klass in ("ROLE", "DDL", "MISC"):
-        labels.append(Label(key="command", value=group.command.lower()))
+        found.append(Label(key="command", value=group.command.lower()))
     if statement.role:
-        labels.append(Label(key="role", value=statement.role))
+        found.append(Label(key="role", value=statement.role))
     if actor is not None and statement.session.actor is not None:
-        labels.append(Label(key="by", value=statement.session.actor))
+        found.append(Label(key="by", value=statement.session.actor))
     if group.facts.named > len(group.facts.names):
-        labels.append(Label(key="grantees", value=str(group.facts.named)))
-    return tuple(labels)
+        found.append(Label(key="grantees", value=str(group.facts.named)))
+    return tuple(found)
 
 
 def _destination(group: Group, session: Session) -> str:
@@ -121,6 +122,11 @@ def _destination(group: Group, session: Session) -> str:
     if group.facts.partial and group.facts.outward is None and group.command == "COPY":
         return "unknown"
     return group.facts.destination or f"client:{session.network or 'unknown'}"
+
+
+def _dataset(database: str | None, table: str) -> str:
+    known = labels.table_shape(table)
+    return f"{labels.name_shape(database)}.{known}" if database else known
 
 
 def _event(
@@ -150,7 +156,7 @@ def _event(
         privilege=_privilege(statement, group, means),
         ticket=session.ticket,
         session=session.key,
-        dataset=".".join(part for part in (session.database, table) if part) or None if table else None,
+        dataset=_dataset(session.database, table) if table else None,
         rows=rows,
         rows_quality=quality,
         statement_fingerprint=group.facts.fingerprint,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, strategies as st
-from rua_agents.labels import path_shape, product, registry_id
+from rua_agents.labels import name_shape, path_shape, product, registry_id, table_shape
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,16 @@ from rua_agents.labels import path_shape, product, registry_id
         ("/k/%E0%B8%AA%E0%B8%A1%E0%B8%8A%E0%B8%B2%E0%B8%A2.csv", "/k/{text}.csv"),
         ("/users/somchai/orders", "/users/{id}/orders"),
         ("/customers/export.csv", "/customers/export.csv"),
-        ("/customers/somchai99.csv", "/customers/{id}.csv"),
+        ("/customers/somchai99.csv", "/customers/{id}"),
+        ("/profile/somchai.jaidee", "/profile/{id}"),
+        ("/profile/new.jaidee", "/profile/{id}"),
+        ("/profile/abc1234567890.jaidee", "/profile/{id}"),
+        ("/name/Somchai", "/name/{id}"),
+        ("/api/search/somchai/items", "/api/search/{id}/items"),
+        ("/q/Jaidee", "/q/{id}"),
+        ("/keyword/nid%20noi", "/keyword/{id}"),
+        ("/customers/search", "/customers/search"),
+        ("/search/orders", "/search/orders"),
         ("/a;jsessionid=ABC?token=abc#x", "/a"),
     ],
 )
@@ -46,6 +55,31 @@ def test_product_names_are_kept_and_nothing_else() -> None:
     assert product("Mozilla/5.0 (X11) AppleWebKit/537.36 Chrome/141.0 Safari/537.36") == "Chrome"
     assert product("ana@example.com") is None
     assert product("call0812345678") is None
+    assert product("call-081-234-5678/1.0") is None
+    assert product("pos-2024-11-15/1.0") == "pos-2024-11-15"
+    assert product("081bot/1.0") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ('public."zq122leak@mail.example"', 'public."{email}"'),
+        ('"a@b.example"."Tel 081-234-5678"', '"{email}"."Tel {n}"'),
+        ("public.t_0812345678", "public.t_{n}"),
+        ('public."we ird,""tbl"', 'public."we ird,""tbl"'),
+        ('public."Orders_20240101"', 'public."Orders_20240101"'),
+        ("shop.orders_202411", "shop.orders_202411"),
+    ],
+)
+def test_a_table_named_by_a_person_keeps_its_shape_only(name: str, shape: str) -> None:
+    """E-mail addresses and telephone numbers go as they go from a path; every other name stays as it is."""
+    assert table_shape(name) == shape
+
+
+def test_a_database_named_by_a_person_keeps_its_shape_only() -> None:
+    """It is not quoted, whatever it holds."""
+    assert name_shape("ana@mail.example") == "{email}"
+    assert name_shape("shop_2024") == "shop_2024"
 
 
 def test_registry_ids_stay_in_clear() -> None:

@@ -94,6 +94,8 @@ def test_how_a_request_ended(fields: dict[str, Any], outcome: str) -> None:
         ("GET /x HTTP/1.1", {"sent_cd": 'attachment; filename="x"'}, "data_export", "export"),
         ("GET /x HTTP/1.1", {"sent_ct": "text/csv"}, "data_export", "export"),
         ("POST /api/v2/orders/export HTTP/2.0", {}, "data_export", "export"),
+        ("GET /customers/somchai.csv HTTP/1.1", {}, "data_export", "export"),
+        ("GET /profile/somchai.jaidee HTTP/1.1", {}, "data_access", "read"),
         ("HEAD /export/a.csv HTTP/1.1", {}, "data_access", "read"),
         ("GET /api/orders HTTP/1.1", {}, "data_access", "read"),
         ("POST /graphql HTTP/1.1", {}, "data_access", "query"),

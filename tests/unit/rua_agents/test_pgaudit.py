@@ -141,6 +141,12 @@ def test_set_role_to_a_superuser_is_a_change_of_privilege() -> None:
     assert (event.kind, event.action, event.privilege) == ("privilege_change", "alter", "superuser")
 
 
+def test_a_table_or_database_that_is_somebodys_address_is_masked() -> None:
+    """Any text can be a quoted identifier."""
+    (event,) = events(audit(T, 1, "SELECT 1", table='public."ana@mail.example"', dbname="bo@mail.example"))
+    assert event.dataset == '{email}.public."{email}"'
+
+
 @pytest.mark.parametrize(
     ("program", "ticket"),
     [
