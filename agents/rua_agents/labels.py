@@ -50,7 +50,7 @@ _COMMON = frozenset(
         *("export", "exports", "download", "downloads", "dump", "backup", "search", "query", "list", "me"),
         *("self", "new", "edit", "bulk", "batch", "count", "import", "all", "orders", "addresses"),
         *("settings", "login", "logout", "index", "products", "items", "customers", "users", "results"),
-        *("suggest"),
+        "suggest",
     )
 )
 _PLACEHOLDER = re.compile(r"\{\w+\}")

@@ -32,6 +32,7 @@ from rua_agents.labels import name_shape, path_shape, product, registry_id, tabl
         ("/keyword/nid%20noi", "/keyword/{id}"),
         ("/customers/search", "/customers/search"),
         ("/search/orders", "/search/orders"),
+        ("/users/s", "/users/{id}"),
         ("/a;jsessionid=ABC?token=abc#x", "/a"),
     ],
 )
