@@ -39,6 +39,7 @@ STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)([.,]\d+)?\s?\
 LAST_SECONDS = 4_102_444_800  # 2100: nothing later can be stored
 THAI_YEARS, FIRST_THAI_YEAR = 543, 2400
 STATEMENT_SECONDS = 1.0
+RECORD_BYTES = 1 << 20  # an agent cuts a longer record, see its `record_bytes`
 AUDIT = b'"AUDIT: '
 TIMESTAMP = re.compile(rb'"timestamp":"([ -~]+?)"')
 MOST_GRANTEES = 100  # a statement that names more people is one event
@@ -144,7 +145,7 @@ def _timed(value: object) -> bool:
 
 def nginx(lines: Iterator[bytes]) -> int:
     """Events of an nginx access log in JSON."""
-    return sum(_carries_data(_object(line)) for line in lines if line.strip())
+    return sum(_carries_data(_request_object(line)) for line in lines if line.strip())
 
 
 def _carries_data(record: Mapping[str, Any]) -> bool:
@@ -164,6 +165,13 @@ def _first(record: Mapping[str, Any], names: Iterable[str]) -> str:
     """The first of these fields that says something."""
     found = (record.get(name) for name in names)
     return next((str(one) for one in found if one not in (None, "", "-")), "")
+
+
+def _request_object(line: bytes) -> dict[str, Any]:
+    """As `_object`; of a longer line only what stands before the agent's limit counts."""
+    if len(line) <= RECORD_BYTES:
+        return _object(line)
+    return next(filter(None, (_object(line[:RECORD_BYTES] + end) for end in (b'"}', b"}"))), {})
 
 
 def _object(line: bytes) -> dict[str, Any]:

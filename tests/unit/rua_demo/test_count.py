@@ -110,6 +110,13 @@ def test_requests_that_can_carry_data_are_counted(line: bytes, events: int) -> N
     assert nginx(iter([line])) == events
 
 
+def test_of_a_line_longer_than_an_agent_keeps_the_beginning_counts() -> None:
+    """A request that is cut in the middle shows no request; one that stands before the cut does."""
+    long = "/x?ids=" + "1," * (1 << 19)
+    assert nginx(iter([request(f"GET {long} HTTP/1.1")])) == 0
+    assert nginx(iter([request("GET /a HTTP/1.1", args=long)])) == 1
+
+
 def test_a_statement_ends_when_the_log_is_more_than_a_second_further() -> None:
     """What then comes under its number is another event; a record without a time is none."""
     first, late = (
