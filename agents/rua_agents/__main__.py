@@ -14,7 +14,7 @@ from rua_common.errors import RuaError
 from rua_common.logging import configure
 
 from rua_agents.collectors import COLLECTORS
-from rua_agents.records import DEFAULT_LIMIT_BYTES
+from rua_agents.records import DEFAULT_LIMIT_BYTES, LEAST_LIMIT_BYTES, MOST_LIMIT_BYTES
 
 log = logging.getLogger("rua_agents")
 
@@ -35,9 +35,17 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument(
         "--key-file", metavar="FILE", help="pseudonymisation key; without it one is thrown away after use"
     )
-    parse.add_argument("--record-bytes", type=int, default=DEFAULT_LIMIT_BYTES, metavar="N", help="longer ones are cut")
+    parse.add_argument(
+        "--record-bytes", type=_record_bytes, default=DEFAULT_LIMIT_BYTES, metavar="N", help="longer ones are cut"
+    )
     parse.add_argument("file", metavar="FILE", help="the log, or - for standard input")
     return top
+
+
+def _record_bytes(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not LEAST_LIMIT_BYTES <= int(text) <= MOST_LIMIT_BYTES:
+        raise argparse.ArgumentTypeError(f"{text} is not from {LEAST_LIMIT_BYTES} to {MOST_LIMIT_BYTES}")
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

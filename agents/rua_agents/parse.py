@@ -33,7 +33,7 @@ def drafts(
     Raises:
         UnsupportedFile: it is not UTF-8.
     """
-    stream = SourceStream(origin, path)
+    stream = SourceStream(origin, path, warns=False)
     splitter = origin.collector.splitter(0, limit_bytes)
     first = True
     while chunk := file.read(CHUNK_BYTES):
@@ -79,7 +79,7 @@ def run(
     limit_bytes: int,
     clock: Clock,
 ) -> int:
-    """Prints the events to stdout and the account of all records to stderr."""
+    """Prints the events to stdout and the account of all records to stderr; 1 if not one of them could be read."""
     if key_file is None:
         print("rua agent parse: no --key-file: pseudonyms are made with a key that is thrown away", file=sys.stderr)  # noqa: T201 - the command's own output
     key = read_key(Path(key_file)) if key_file else secrets.token_bytes(KEY_BYTES)
@@ -94,4 +94,7 @@ def run(
             write(to_json(event) + b"\n")
     sys.stdout.buffer.flush()
     print(tally.line(), file=sys.stderr)  # noqa: T201 - the command's own output
-    return 0
+    if tally.unreadable:
+        failed = tally.failed.total()
+        print(f"{path} does not look like {source}: none of {failed} records could be read", file=sys.stderr)  # noqa: T201 - likewise
+    return int(tally.unreadable)

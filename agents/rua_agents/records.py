@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 from rua_common.errors import RuaError
 
 DEFAULT_LIMIT_BYTES = 1 << 20
+LEAST_LIMIT_BYTES, MOST_LIMIT_BYTES = 1 << 10, 1 << 28
+"""A shorter limit cuts ordinary records; a longer one lets a single line fill the memory."""
 UTF8_BOM = b"\xef\xbb\xbf"
 _UNREADABLE = {
     b"\xff\xfe": "UTF-16 little-endian",

@@ -17,7 +17,7 @@ from rua_common.kafka import KafkaOptions
 from rua_common.settings import Struct
 
 from rua_agents.collectors import COLLECTORS, Collector
-from rua_agents.records import DEFAULT_LIMIT_BYTES
+from rua_agents.records import DEFAULT_LIMIT_BYTES, LEAST_LIMIT_BYTES, MOST_LIMIT_BYTES
 
 PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -81,6 +81,9 @@ def load(path: Path) -> AgentSettings:
         raise place.error("lower-case letters, digits, - and _ only", "platform")
     if not found.sources:
         raise place.error("names no source", "sources", allowed=sorted(COLLECTORS))
+    if not LEAST_LIMIT_BYTES <= found.limits.record_bytes <= MOST_LIMIT_BYTES:
+        allowed = [f"{LEAST_LIMIT_BYTES} to {MOST_LIMIT_BYTES}"]
+        raise place.error("out of range", "limits", "record_bytes", allowed=allowed)
     for i, source in enumerate(found.sources):
         try:
             options_of(collector_of(source.source), source.options)

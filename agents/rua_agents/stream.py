@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,10 @@ from rua_agents.pseudonyms import KeyRing
 from rua_agents.records import RawRecord
 from rua_agents.tally import Tally
 
+log = logging.getLogger(__name__)
 SILENCE_MS = 2_000
+FIRST_RECORDS = 20
+"""If none of so many can be read, the file is probably of another source."""
 
 Taken = Callable[[str], bool]
 """Whether another live file already has this source_id."""
@@ -57,19 +61,25 @@ class Origin:
 class SourceStream:
     """Records of one file, in order, to drafts."""
 
-    def __init__(self, origin: Origin, path: str, taken: Taken = lambda _: False) -> None:
+    def __init__(self, origin: Origin, path: str, taken: Taken = lambda _: False, *, warns: bool = True) -> None:
         self.origin, self.path = origin, path
         self.source_id: str | None = None
         self.last_observed_at = 0
         self._taken = taken
         self._parser: Parser | None = None
+        self._unread: int | None = 0 if warns else None
+        """How many records have failed, as long as all of them have; None once that is decided."""
 
     def feed(self, record: RawRecord, observed_at: int) -> list[Draft]:
         """The drafts that this record completes."""
         if self._parser is None:
             self._begin(self.identify(record))
         self.last_observed_at = observed_at
-        return self._parser.feed(record, observed_at)  # type: ignore[union-attr]  # begun above
+        failed = self.origin.tally.failed.total() if self._unread is not None else 0
+        made = self._parser.feed(record, observed_at)  # type: ignore[union-attr]  # begun above
+        if self._unread is not None and record.data.strip():
+            self._judge(failed=self.origin.tally.failed.total() > failed)
+        return made
 
     def identify(self, first: RawRecord) -> str:
         """The file's id, decided by its first record; a second live file with the same start gets its own."""
@@ -97,7 +107,16 @@ class SourceStream:
         """Goes on where `dump` was taken."""
         self.last_observed_at = state["last_observed_at"]
         if state["source_id"] is not None:
+            self._unread = None
             self._begin(state["source_id"]).load(state["parser"])
+
+    def _judge(self, *, failed: bool) -> None:
+        """Says once if the file's first records are all none of this source's: a swapped `source` must be seen."""
+        self._unread = self._unread + 1 if failed and self._unread is not None else None
+        if self._unread == FIRST_RECORDS:
+            told = "%s does not look like %s: none of its first %d records could be read; correct its source or paths"
+            log.warning(told, self.path, self.origin.collector.name, FIRST_RECORDS)
+            self._unread = None
 
     def _begin(self, source_id: str) -> Parser:
         self.source_id = source_id

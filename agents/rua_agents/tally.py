@@ -45,6 +45,11 @@ class Tally:
         """Records whose event is not complete yet."""
         return self.records - self.events - self.merged - self.ignored.total() - self.failed.total()
 
+    @property
+    def unreadable(self) -> bool:
+        """Whether there were records and not one of them could be read."""
+        return 0 < self.failed.total() == self.records - self.ignored["blank"]
+
     def fail(self, reason: str, source: str, offset: int, data: bytes) -> None:
         """Counts a record that could not be parsed; the first few of a reason go to the log without their literals."""
         self.failed[reason] += 1

@@ -119,6 +119,9 @@ class _Parser:
             return self._failed("not_json", record)
         except BadTime:
             return self._failed("no_time", record)
+        # what was cut off may have been the request
+        if not record.truncated and not any(map(text, (fields.request, fields.path, fields.status))):
+            return self._failed("no_request", record)
         tally.replaced += replaced
         request = self._request(fields)
         if isinstance(request, str):

@@ -46,6 +46,43 @@ def test_parse_refuses_utf16_and_a_missing_file(tmp_path: Path, capfdbinary: pyt
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("source", "sample", "records"), [("nginx-json", PG_SAMPLE, 145), ("pgaudit-jsonlog", NGINX_SAMPLE, 11)]
+)
+def test_parse_says_that_a_file_is_of_another_source(
+    source: str, sample: Path, records: int, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Once, and with an exit status."""
+    assert main(["parse", "--source", source, str(sample)]) == 1
+    out, err = capfdbinary.readouterr()
+    assert out == b""
+    assert err.decode().count("does not look like") == 1
+    assert f"{sample} does not look like {source}: none of {records} records could be read" in err.decode()
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"{half\n" * 30 + web_line(START_MS)])
+def test_parse_stays_quiet_if_anything_could_be_read_or_nothing_was_there(
+    data: bytes, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """An empty file is no other source's."""
+    (tmp_path / "log").write_bytes(data)
+    assert main(["parse", "--source", "nginx-json", str(tmp_path / "log")]) == 0
+    assert b"does not look like" not in capfdbinary.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["-5", "0", "1023", "268435457", "many"])
+def test_a_record_limit_out_of_range_is_refused(size: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """With the range that is allowed."""
+    with pytest.raises(SystemExit):
+        main(["parse", "--source", "nginx-json", f"--record-bytes={size}", str(NGINX_SAMPLE)])
+    assert f"{size} is not from 1024 to 268435456" in capfdbinary.readouterr().err.decode()
+
+
+def test_a_record_limit_within_the_range_is_taken() -> None:
+    """The least one included."""
+    assert main(["parse", "--source", "nginx-json", "--record-bytes=1024", str(NGINX_SAMPLE)]) == 0
+
+
 def test_the_zone_of_the_process_never_shows(tmp_path: Path) -> None:
     """Case AV-01: the same bytes under any TZ, and neither typer, rich nor polars is imported."""
     key = tmp_path / "key"

@@ -9,7 +9,7 @@ import pytest
 from rua_agents.collectors import Draft
 from rua_agents.pseudonyms import KeyRing
 
-from tests.agent_rig import DATA, KEY, NGINX_SAMPLE, START_MS, parse, web_line
+from tests.agent_rig import DATA, KEY, NGINX_SAMPLE, PG_SAMPLE, START_MS, parse, web_line
 
 NAMES = KeyRing(KEY, "lazada").at(0)
 T = START_MS
@@ -153,11 +153,41 @@ def test_other_spellings_of_fields_are_known_and_can_be_given() -> None:
 
 
 def test_missing_fields_are_unknown_not_a_failure() -> None:
-    """Only the time is needed."""
-    (made,), _ = parse("nginx-json", b'{"msec":1772445600.5}\n')
-    assert (made.kind, made.bytes, made.bytes_quality, made.outcome) == ("unknown", None, "unknown", "unknown")
+    """Only a time and a sign of a request are needed."""
+    (made,), _ = parse("nginx-json", b'{"msec":1772445600.5,"status":200}\n')
+    assert (made.kind, made.bytes, made.bytes_quality, made.outcome) == ("unknown", None, "unknown", "ok")
     _, tally = parse("nginx-json", b'{"req":"GET / HTTP/1.1"}\n')
     assert tally.failed == {"no_time": 1}
+
+
+@pytest.mark.parametrize(
+    ("rest", "made", "failed"),
+    [
+        (b"", 0, {"no_request": 1}),
+        (b',"hello":"world","user":"ana","addr":"192.0.2.7"', 0, {"no_request": 1}),
+        (b',"req":"","uri":"-","status":null', 0, {"no_request": 1}),
+        (b',"req":"","status":400', 1, {}),
+        (b',"uri":"/x"', 1, {}),
+        (b',"req":"GET /x HTTP/1.1"', 1, {}),
+    ],
+)
+def test_a_record_without_a_sign_of_a_request_fails(rest: bytes, made: int, failed: dict[str, int]) -> None:
+    """A request line, a path or a status is one; a time and a user are not."""
+    events, tally = parse("nginx-json", b'{"msec":1772445600.5' + rest + b"}\n")
+    assert (len(events), tally.failed, tally.open) == (made, failed, 0)
+
+
+def test_a_request_behind_the_limit_is_still_an_event() -> None:
+    """Nobody can hide one behind a long user agent."""
+    line = b'{"msec":1772445600.5,"addr":"192.0.2.7","ua":"' + b"x" * 2_000 + b'","req":"GET /x HTTP/1.1"}\n'
+    (made,), tally = parse("nginx-json", line, limit_bytes=1_024)
+    assert (made.truncated, made.kind, tally.failed) == (True, "unknown", {})
+
+
+def test_a_log_of_a_database_holds_no_request() -> None:
+    """A swapped source must not make web events of the database's users."""
+    events, tally = parse("nginx-json", PG_SAMPLE.read_bytes())
+    assert (events, tally.failed) == ([], {"no_request": 145})
 
 
 def test_query_keys_stay_only_if_allowed_and_without_literals() -> None:

@@ -40,6 +40,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("[type]", "type", 9, "query_keys"),
         ("platform: lazada", "platform: Lazada!", 1, "lower-case"),
         ("state_dir", "statedir", 3, "statedir"),
+        ("platform: lazada", "limits: {record_bytes: -5}\nplatform: lazada", 1, "allowed: 1024 to 268435456"),
         ("paths: [/var/log/nginx/a.log]", "paths: []", 8, "names no file"),
     ],
 )

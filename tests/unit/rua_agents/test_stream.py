@@ -146,6 +146,35 @@ def test_two_live_files_never_share_an_id() -> None:
     assert len(made) == 2
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"{half\n" * 60, 1),
+        (b"\n" + b"{half\n" * 20, 1),
+        (b"{half\n" * 19, 0),
+        (b"{half\n" * 19 + web_line(T) + b"{half\n" * 40, 0),
+        (web_line(T) + b"{half\n" * 40, 0),
+    ],
+)
+def test_a_file_whose_first_records_all_fail_is_named_once(
+    data: bytes, said: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A swapped `source` in the configuration; a damaged stretch later on is none."""
+    feed(SourceStream(origin("nginx-json"), "/var/log/x"), data)
+    found = [r.getMessage() for r in caplog.records if "/var/log/x does not look like nginx-json" in r.getMessage()]
+    assert len(found) == said
+
+
+def test_a_file_that_goes_on_from_a_checkpoint_is_not_judged_again(caplog: pytest.LogCaptureFixture) -> None:
+    """It was when it began."""
+    before = SourceStream(origin("nginx-json"), "/x")
+    feed(before, web_line(T))
+    after = SourceStream(origin("nginx-json"), "/x")
+    after.load(before.dump())
+    feed(after, b"{half\n" * 40)
+    assert "does not look like" not in caplog.text
+
+
 def test_silence_completes_what_waits() -> None:
     """Two seconds after the last record, and not if nothing waits."""
     stream = SourceStream(origin("pgaudit-jsonlog"), "log")
