@@ -60,6 +60,7 @@ def conclude(client: Client, run: FinishedRun, *, disk_bytes: int) -> tuple[Fact
     uncounted = {key: n for key, n in stored.events.items() if key[1] in _uncounted_files(run)}
     expected = {**run.expected.events, **uncounted}
     problems = [str(d) for d in count.differences(expected, stored.events, stored.rows)]
+    problems += run.replay.unreadable.values()
     problems += _accounts(run.agents, stored.events.total())
     days = (described.end_ms - described.start_ms) / MS_PER_DAY
     detectors = [d.rule.id for d in DETECTORS]

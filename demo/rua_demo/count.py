@@ -11,7 +11,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -197,8 +197,8 @@ class Expected:
     uncounted: set[str] = field(default_factory=set)
 
 
-def expected(folder: Path, described: World) -> Expected:
-    """Counts every file of a world."""
+def expected(folder: Path, described: World, unreadable: Collection[Path] = ()) -> Expected:
+    """Counts every file of a world that can be read."""
     found = Expected()
     for source in described.sources:
         counter = COUNTERS.get(source.source)
@@ -206,8 +206,9 @@ def expected(folder: Path, described: World) -> Expected:
             found.uncounted.add(source.source)
             continue
         for path in world.files(folder, source):
-            with (folder / path).open("rb") as lines:
-                found.events[source.platform, str(path)] += counter(iter(lines))
+            if path not in unreadable:
+                with world.open_log(folder / path) as lines:
+                    found.events[source.platform, str(path)] += counter(iter(lines))
     return found
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 from rua_agents.collectors import COLLECTORS
-from rua_agents.records import DEFAULT_LIMIT_BYTES
+from rua_agents.records import DEFAULT_LIMIT_BYTES, UnsupportedFile, check_encoding
 from rua_common.errors import BadConfiguration
 
 from rua_demo import world
@@ -46,7 +47,7 @@ class Track:
     def next_lines(self, folder: Path, upto: int) -> bytes:
         """The lines from where it stands up to a line's number."""
         if self.original is None:
-            self.original = (folder / self.path).open("rb")
+            self.original = world.open_log(folder / self.path)
         start = int(self.ends[self.done - 1]) if self.done else 0
         self.original.seek(start)
         return self.original.read(int(self.ends[upto - 1]) - start)
@@ -77,6 +78,7 @@ class Replay:
     order: Arrivals
     skipped: list[str]
     warnings: list[str]
+    unreadable: dict[Path, str]
     targets: dict[Path, tuple[BinaryIO, BinaryIO]] = field(default_factory=dict)
 
     @staticmethod
@@ -88,10 +90,11 @@ class Replay:
         """
         described = world.read(folder)
         warnings = check(folder, described)
-        skipped, tracks = skips(described), [t for s in known(described) for t in _tracks(folder, described, s)]
+        skipped, unreadable = skips(described), _unreadable(folder, described)
+        tracks = [t for s in known(described) for t in _tracks(folder, described, s, unreadable)]
         if not tracks:
             raise BadConfiguration(
-                "; ".join(["holds no log file that this release reads", *skipped]),
+                "; ".join(["holds no log file that this release reads", *skipped, *unreadable.values()]),
                 file=str(folder),
                 key="sources",
                 allowed=sorted(COLLECTORS),
@@ -100,7 +103,7 @@ class Replay:
         for part in (logs_root(live), arrivals_root(live)):
             part.mkdir(parents=True, exist_ok=True)
         move_watermark(live, described.start_ms - 1)
-        return Replay(folder, live, described, tracks, order, skipped, warnings)
+        return Replay(folder, live, described, tracks, order, skipped, warnings, unreadable)
 
     @property
     def total_lines(self) -> int:
@@ -197,9 +200,25 @@ def skips(described: World) -> list[str]:
     return [f"skipped: this release does not read {kind} ({', '.join(at)})" for kind, at in sorted(unknown.items())]
 
 
-def _tracks(folder: Path, described: World, source: Source) -> Iterator[Track]:
+def _unreadable(folder: Path, described: World) -> dict[Path, str]:
+    """Files that no agent would read, and why: packed in another way than by gzip, not UTF-8, or damaged."""
+    found = {}
+    for path in (path for source in known(described) for path in world.files(folder, source)):
+        try:
+            with world.open_log(folder / path) as log:
+                check_encoding(log.read(4))
+                while log.read(READ_BYTES):
+                    pass
+        except (UnsupportedFile, OSError, EOFError, zlib.error) as why:
+            found[path] = f"{path} cannot be read: {why}"
+    return found
+
+
+def _tracks(folder: Path, described: World, source: Source, unreadable: Collection[Path]) -> Iterator[Track]:
     for path in world.files(folder, source):
-        with (folder / path).open("rb") as original:
+        if path in unreadable:
+            continue
+        with world.open_log(folder / path) as original:
             ends = _line_ends(original)
         if len(ends):
             yield Track(path, _arrivals(folder, described, source, path=path, ends=ends), ends)
@@ -232,7 +251,7 @@ def _own_times(file: Path, described: World, source: Source, ends: Offsets) -> A
     splitter = collector.splitter(0, DEFAULT_LIMIT_BYTES)
     records: list[tuple[int, int]] = []
     latest = described.start_ms
-    with file.open("rb") as original:
+    with world.open_log(file) as original:
         while True:
             chunk = original.read(READ_BYTES)
             for record in splitter.feed(chunk) if chunk else splitter.finish():

@@ -164,7 +164,7 @@ class Lines:
         """The line, from 1, that holds this byte."""
         if file not in self._starts:
             starts, at = [], 0
-            with (self._folder / file).open("rb") as lines:
+            with world.open_log(self._folder / file) as lines:
                 for line in lines:
                     starts.append(at)
                     at += len(line)

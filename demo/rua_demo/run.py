@@ -101,9 +101,9 @@ class Demo:
         with ThreadPoolExecutor(2) as pool:
             services = pool.submit(self.stack.start_services, platforms)
             replay = given or self._simulate()
-            expected = pool.submit(count.expected, self.world_folder, replay.described)
+            expected = pool.submit(count.expected, self.world_folder, replay.described, replay.unreadable)
             pool.submit(import_module, CONCLUSION)
-            for sentence in (*replay.warnings, *replay.skipped):
+            for sentence in (*replay.warnings, *replay.skipped, *replay.unreadable.values()):
                 self.view.note(sentence)
             services.result()
             self.watch.phase("Kafka and ClickHouse are up")

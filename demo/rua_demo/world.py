@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 import msgspec
 from rua_common.errors import BadConfiguration
@@ -18,6 +19,7 @@ from rua_common.errors import BadConfiguration
 T = TypeVar("T")
 WORLD_FILE, LABELS_FILE = "world.json", "labels.jsonl"
 CONTEXT, ARRIVALS = "context", "arrivals"
+GZIP = b"\x1f\x8b"
 MANY_SECONDS = 100_000_000_000  # a time beyond this is in milliseconds: in seconds it would be the year 5138
 
 
@@ -158,6 +160,16 @@ def write(folder: Path, world: World) -> None:
 def files(folder: Path, source: Source) -> list[Path]:
     """The log files of a source, relative to the world's folder, sorted."""
     return sorted(p.relative_to(folder) for p in folder.glob(source.glob) if p.is_file())
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A log as its program wrote it: what was compressed at rotation is unpacked, whatever its name.
+
+    Reading raises OSError, EOFError or zlib.error where it is damaged.
+    """
+    with path.open("rb") as head:
+        packed = head.read(len(GZIP)) == GZIP
+    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
 
 
 def write_lines(path: Path, records: Iterable[msgspec.Struct]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rua_common.errors import BadConfiguration
-from rua_demo import world
+from rua_demo import count, world
 from rua_demo.replay import WORLD_IS_OVER, Replay, arrivals_root, backlog, logs_root, watermark_file
+from rua_demo.results import Lines
 from rua_demo.world import Source, World
 
 START = 1_790_000_000
@@ -102,6 +104,34 @@ def test_a_last_line_without_a_line_feed_is_copied_too(tmp_path: Path) -> None:
     assert [s.lines for s in replay.slices()] == [2]
     copy = logs_root(tmp_path / "live") / "jd/web-1/a.json"
     assert copy.read_bytes() == (tmp_path / "w/jd/web-1/a.json").read_bytes()
+
+
+def test_what_was_compressed_at_rotation_is_replayed_as_it_was_written(tmp_path: Path) -> None:
+    """Under its own name, so that evidence and arrivals name the file of the world; its events are counted."""
+    text = request(1) + request(2)
+    write(tmp_path / "w/jd/web-1/a.json", request(30))
+    (tmp_path / "w/jd/web-1/a.2.gz.json").write_bytes(gzip.compress(text.encode()))
+    replay = Replay.of(made(tmp_path / "w", [web()]), tmp_path / "live")
+    assert sum(s.lines for s in replay.slices()) == replay.total_lines == 3
+    assert (logs_root(tmp_path / "live") / "jd/web-1/a.2.gz.json").read_bytes() == text.encode()
+    assert count.expected(tmp_path / "w", replay.described).events["jd", "jd/web-1/a.2.gz.json"] == 2
+    assert Lines(tmp_path / "w").number("jd/web-1/a.2.gz.json", len(request(1))) == 2
+    assert not replay.unreadable
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(gzip.compress(b"x" * 999)[:-9], "end-of-stream"), (b"\x28\xb5\x2f\xfd1234", "encoding")]
+)
+def test_a_file_that_cannot_be_read_is_named_and_not_counted(tmp_path: Path, content: bytes, why: str) -> None:
+    """Damaged, or packed by another program; the others are replayed."""
+    write(tmp_path / "w/jd/web-1/a.json", request(1))
+    path = Path("jd/web-1/b.json")
+    (tmp_path / "w" / path).write_bytes(content)
+    replay = Replay.of(made(tmp_path / "w", [web()]), tmp_path / "live")
+    assert why in replay.unreadable[path]
+    assert str(path) in replay.unreadable[path]
+    assert replay.total_lines == 1
+    assert count.expected(tmp_path / "w", replay.described, replay.unreadable).events.total() == 1
 
 
 def test_sources_that_nobody_reads_are_named_once_and_skipped(tmp_path: Path) -> None:
