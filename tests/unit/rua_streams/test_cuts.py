@@ -61,7 +61,7 @@ def log_of(rng: random.Random, length: int) -> list[TelemetryEvent]:
         late = rng.random() < 0.1
         observed = now * 1_000 if late or rng.random() < 0.5 else seconds * 1_000 + rng.randrange(1_000)
         rows = rng.choice(
-            (None, habit, habit, 3 * habit, 120, 400, 1_500) if not calm else (habit, habit, 2 * habit, 500)
+            (None, habit, habit, 3 * habit, 100, 400, 1_500) if not calm else (habit, habit, 2 * habit, 500)
         )
         kind = "privilege_change" if rng.random() < 0.12 else "data_export"
         broken = rng.random() < 0.02
