@@ -23,7 +23,7 @@ from rua_demo.options import DemoOptions
 from rua_demo.profiles import PROFILES
 from rua_demo.replay import Replay, Slice, arrivals_root, backlog, known, logs_root, watermark_file
 from rua_demo.simulator import simulate
-from rua_demo.stack import ROLES, Stack, write_config, write_key
+from rua_demo.stack import ROLES, Stack, handled, write_config, write_key
 from rua_demo.view import View, view_for
 from rua_demo.watch import STARTED, STORED, TICK_SECONDS, Watch
 from rua_demo.world import Source, World
@@ -56,22 +56,17 @@ def run(options: DemoOptions) -> int:
             view.note("stopped")
             return INTERRUPTED
         finally:
-            view.close()
-            demo.watch.close()
-            demo.stack.kill()
-            demo.stack.stop_services()
-            if options.keep is not None and demo.stack.logs.exists():  # of a run that failed above all
-                shutil.copytree(demo.stack.logs, options.keep / "logs", dirs_exist_ok=True)
+            try:
+                view.close()
+            finally:  # the terminal may be gone
+                demo.close()
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM stops a run as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    """SIGTERM stops a run as Ctrl-C does, and so does a terminal that is closed."""
+    with handled(signal.default_int_handler, signal.SIGTERM, signal.SIGHUP):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -111,6 +106,14 @@ class Demo:
             self._replay(replay, platforms)
             self._drain(platforms)
             return self._conclude(replay, platforms, expected.result())
+
+    def close(self) -> None:
+        """Ends every process, and keeps their logs, of a run that failed above all."""
+        self.watch.close()
+        self.stack.kill()
+        self.stack.stop_services()
+        if self.options.keep is not None and self.stack.logs.exists():
+            shutil.copytree(self.stack.logs, self.options.keep / "logs", dirs_exist_ok=True)
 
     def _simulate(self) -> Replay:
         made = simulate(self.world_folder, self.seed, days=self.options.days, scale=self.options.scale)

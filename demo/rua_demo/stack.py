@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
@@ -156,7 +159,7 @@ class Stack:
     def admin(self) -> AdminClient:
         """Kafka's administrator's client."""
         if self._admin is None:
-            self._admin = AdminClient(KafkaOptions(bootstrap=self.kafka).librdkafka())
+            self._admin = AdminClient(quiet_client(self.kafka))
         return self._admin
 
     def start_workers(self, platforms: Sequence[str]) -> None:
@@ -233,6 +236,25 @@ class Stack:
             "RUA_WORKER_STATUS_FILE": str(self.status / f"{role}.json"),
         }
         return self._environ | given
+
+
+@contextmanager
+def handled(handler: Callable[[int, FrameType | None], object], *numbers: signal.Signals) -> Iterator[None]:
+    """Handles these signals, except one that is ignored on purpose, as `nohup` does with SIGHUP."""
+    before = {n: signal.signal(n, handler) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def quiet_client(bootstrap: str) -> dict[str, Any]:
+    """Options of a client of this process: it writes no lines of its own between those that people read.
+
+    What fails is raised where it is asked for, and the parts log for themselves.
+    """
+    return KafkaOptions(bootstrap=bootstrap).librdkafka() | {"log_level": 0}
 
 
 S = TypeVar("S", WorkerStatus, AgentStatus)

@@ -16,7 +16,7 @@ from rua_local.process import free_port
 from rua_schemas import topics
 
 from rua_demo.profiles import PROFILES
-from rua_demo.stack import CLICKHOUSE, KAFKA, Stack, write_key
+from rua_demo.stack import CLICKHOUSE, KAFKA, Stack, handled, write_key
 
 DEFAULT_PLATFORMS = tuple(p.name for p in PROFILES)
 PORTS_FILE, KEY_FILE = "ports.json", "pseudonym.key"
@@ -25,7 +25,7 @@ DRAIN_SECONDS = 40.0
 
 
 def up(data: Path, platforms: Sequence[str]) -> int:
-    """Starts Kafka, the store and the workers, prints how to reach them, and drains on Ctrl-C or SIGTERM.
+    """Starts Kafka, the store and the workers, prints how to reach them, and drains on Ctrl-C, SIGTERM or SIGHUP.
 
     A second start on the same directory goes on where the first one stopped, at the same addresses.
 
@@ -37,21 +37,19 @@ def up(data: Path, platforms: Sequence[str]) -> int:
     def on_signal(_: int, __: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     data.mkdir(parents=True, exist_ok=True)
     stack = Stack(data, ports=ports(data))
-    try:
-        stack.start_services(platforms)
-        stack.start_workers(platforms)
-        console.print(welcome(stack, platforms), markup=False, highlight=False, soft_wrap=True)
-        while not stop.wait(LOOK_SECONDS):
-            stack.check()
-        console.print("draining: what was read is made safe, the rest waits for the next start", markup=False)
-    finally:
-        stack.stop(seconds=DRAIN_SECONDS)
-        stack.stop_services()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled(on_signal, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        try:
+            stack.start_services(platforms)
+            stack.start_workers(platforms)
+            console.print(welcome(stack, platforms), markup=False, highlight=False, soft_wrap=True)
+            while not stop.wait(LOOK_SECONDS):
+                stack.check()
+            console.print("draining: what was read is made safe, the rest waits for the next start", markup=False)
+        finally:
+            stack.stop(seconds=DRAIN_SECONDS)
+            stack.stop_services()
     console.print("stopped", markup=False)
     return 0
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 import psutil
 from confluent_kafka import Consumer
 from rua_common.errors import PoisonEvent, RuaError
-from rua_common.kafka import KafkaOptions
 from rua_schemas import topics
 from rua_schemas.codec import decode
 from rua_schemas.events import Alert
 
-from rua_demo.stack import Stack
+from rua_demo.stack import Stack, quiet_client
 from rua_demo.view import Progress, View
 
 TICK_SECONDS, LOOK_SECONDS = 0.02, 0.25
@@ -56,9 +55,8 @@ class AlertTap:
     """Reads alerts from Kafka as they are raised, for the view only."""
 
     def __init__(self, bootstrap: str) -> None:
-        options = KafkaOptions(bootstrap=bootstrap).librdkafka()
         group = {"group.id": f"rua-demo-{secrets.token_hex(4)}", "auto.offset.reset": "earliest"}
-        self._consumer = Consumer({**options, **group, "enable.auto.commit": False})
+        self._consumer = Consumer({**quiet_client(bootstrap), **group, "enable.auto.commit": False})
         self._consumer.subscribe([topics.ALERTS])
         self._seen: set[str] = set()
 

@@ -76,8 +76,9 @@ def test_no_name_leaves_the_platform(finished: tuple[int, Path, Path]) -> None:
         assert label.entities[0] not in said
 
 
-def test_ctrl_c_stops_everything_within_seconds(tmp_path: Path) -> None:
-    """No process and no file is left."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_or_a_closed_terminal_stops_everything_within_seconds(tmp_path: Path, number: signal.Signals) -> None:
+    """No process and no file is left, and no client complains that the others went."""
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     demo = subprocess.Popen(
         [*CLI, "demo", "--seed", "1"], env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -89,9 +90,10 @@ def test_ctrl_c_stops_everything_within_seconds(tmp_path: Path) -> None:
         children = psutil.Process(demo.pid).children(recursive=True)
         assert len(children) >= 9
         began = time.monotonic()
-        demo.send_signal(signal.SIGINT)
+        demo.send_signal(number)
         said = demo.communicate(timeout=30)[0]
         assert demo.returncode == 130, said.decode()
+        assert b"rdkafka" not in said
         assert time.monotonic() - began < 15
         assert not [c for c in children if c.is_running() and c.status() != psutil.STATUS_ZOMBIE]
         assert not list(tmp_path.glob("rua-demo-*"))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
+from confluent_kafka.admin import AdminClient
 from rua_agents.settings import AgentSettings
 from rua_common import settings
 from rua_common.errors import BadConfiguration
-from rua_demo.stack import AgentStatus, Crashed, Stack, WorkerStatus, write_config, write_key
+from rua_common.kafka import KafkaOptions
+from rua_demo.stack import AgentStatus, Crashed, Stack, WorkerStatus, handled, write_config, write_key
 from rua_demo.up import example, ports, welcome
+from rua_demo.watch import AlertTap
 
 
 @pytest.fixture
@@ -64,6 +68,33 @@ def test_a_status_that_is_not_there_yet_is_empty(stack: Stack) -> None:
     (stack.status / "detect.json").write_text(text, encoding="ascii")
     (partition,) = stack.worker("detect").partitions
     assert (partition.next, partition.committed) == (7, None)
+
+
+def test_clients_of_this_process_say_nothing_by_themselves(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nobody listens at port 1: the broken twin, an ordinary client, says so in the middle of the view."""
+    stack.admin().poll(1)
+    tap = AlertTap(stack.kafka)
+    time.sleep(1)
+    tap.close()
+    assert capfd.readouterr() == ("", "")
+    AdminClient(KafkaOptions(bootstrap=stack.kafka).librdkafka()).poll(1)
+    time.sleep(1)
+    assert "Connection refused" in capfd.readouterr().err
+
+
+def test_a_closed_terminal_is_heard_unless_it_is_to_be_ignored() -> None:
+    """`nohup` asks for the latter. Afterwards all is as before."""
+    heard: list[int] = []
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for asked in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(signal.SIGHUP, asked)
+            with handled(lambda number, _: heard.append(number), signal.SIGHUP):
+                signal.raise_signal(signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) is asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert heard == [signal.SIGHUP]
 
 
 def test_a_key_is_made_once_and_only_for_its_owner(tmp_path: Path) -> None:
