@@ -65,7 +65,12 @@ def conclude(client: Client, run: FinishedRun, *, disk_bytes: int) -> tuple[Fact
     days = (described.end_ms - described.start_ms) / MS_PER_DAY
     detectors = [d.rule.id for d in DETECTORS]
     verdict, names = judge.judge_folder(
-        run.world_folder, run.kept, detectors=detectors, actors=stored.actors, days=days
+        run.world_folder,
+        run.kept,
+        detectors=detectors,
+        actors=stored.actors,
+        days=days,
+        accounts=stored.accounts,
     )
     phases = [*run.meter.phases, ("judged", run.meter.seconds)]
     facts = Facts(
@@ -128,8 +133,9 @@ def summary(facts: Facts, problems: Sequence[str], agents: Mapping[str, AgentSta
     failed = sum(sum(a.failed.values()) for a in agents.values())
     lines += [
         f"{found} of {len(verdict.attacks)} attacks found; {verdict.alerts} alerts, {len(verdict.false_alerts)} of "
-        f"them false: {verdict.false_rate:.2f} for each 1,000 actors and day "
-        f"({verdict.actors:,} actors, {verdict.days:g} days)",
+        f"them false: {verdict.false_rate_of_accounts:.2f} for each 1,000 accounts and day "
+        f"({verdict.false_of_accounts} about {verdict.accounts:,} accounts, {verdict.days:.3g} days), "
+        f"{verdict.false_rate:.2f} for each 1,000 actors and day ({verdict.actors:,} actors with customers' addresses)",
         *(f"  false: {_accusation(a, facts)}" for a in verdict.false_alerts[:SHOWN_PROBLEMS]),
         f"{facts.lines:,} log lines; {facts.expected:,} events expected by the independent count, {facts.stored:,} "
         f"stored in {facts.rows:,} rows; {failed:,} records could not be parsed",

@@ -11,7 +11,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +55,13 @@ class Statement:
     """The audit records of one statement of one session: class, command and text by substatement."""
 
     last_seconds: float
+    records_seen: int
+    """Records of the file up to the statement's last one."""
     parts: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    def ended(self, times: Sequence[float]) -> bool:
+        """Whether any record since its last one is more than a second away from it, in either direction."""
+        return any(abs(at - self.last_seconds) > STATEMENT_SECONDS for at in times[self.records_seen :])
 
     def events(self) -> int:
         """How many events it is."""
@@ -81,23 +87,24 @@ def _events(klass: str, command: str, text: str) -> int:
 def pgaudit(lines: Iterator[bytes]) -> int:
     """Events of a PostgreSQL JSON log with pgaudit."""
     statements: dict[tuple[str, str], Statement] = {}
-    done, now = 0, 0.0
+    done = 0
+    times: list[float] = []
     for line in lines:
         record = _object(line) if AUDIT in line else _only_time(line)
         seconds = _seconds(record.get("timestamp"))
         if seconds is None:
             continue
+        times.append(seconds)
         found = _audit(record)
         if found is not None:
             _, number, part, klass, command, _, _, text = found[:8]
             key = str(record.get("session_id") or record.get("pid")), number
-            if key in statements and now - statements[key].last_seconds > STATEMENT_SECONDS:
+            if key in statements and statements[key].ended(times):
                 done += statements.pop(key).events()
-            statement = statements.setdefault(key, Statement(seconds))
-            statement.last_seconds = seconds
+            statement = statements.setdefault(key, Statement(seconds, len(times)))
+            statement.last_seconds, statement.records_seen = seconds, len(times)
             if part not in statement.parts or klass != "READ":
                 statement.parts[part] = klass, command, text
-        now = max(now, seconds)
     return done + sum(one.events() for one in statements.values())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -64,7 +65,11 @@ class ClearNames:
 
     def one(self, platform: str, name: str) -> str:
         """A name for people to read."""
-        return ", ".join(sorted(self._clear.get((platform, name), {name})))
+        return ", ".join(sorted(self.all(platform, name)))
+
+    def all(self, platform: str, name: str) -> set[str]:
+        """Every name that a pseudonym may be; the name itself if it is none."""
+        return self._clear.get((platform, name), {name})
 
 
 def plain(name: str) -> str:
@@ -84,13 +89,21 @@ class Outcome:
 
 @dataclass(slots=True)
 class Verdict:
-    """How well a run did."""
+    """How well a run did.
+
+    Attributes:
+        actors: All who did anything, most of them addresses of customers.
+        accounts: Those of them with a name: staff, services, apps. Only they can be accused.
+        false_of_accounts: How many of the false alerts speak of one of these.
+    """
 
     outcomes: list[Outcome]
     alerts: int
     false_alerts: list[JudgedAlert]
     actors: int
     days: float
+    accounts: int = 0
+    false_of_accounts: int = 0
     conditions: int = 0
     by_pattern: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -107,7 +120,16 @@ class Verdict:
     @property
     def false_rate(self) -> float:
         """False alerts for each 1,000 actors and day."""
-        return 1_000 * len(self.false_alerts) / max(self.actors * self.days, 1e-9)
+        return _rate(len(self.false_alerts), self.actors, self.days)
+
+    @property
+    def false_rate_of_accounts(self) -> float:
+        """False alerts about accounts, for each 1,000 accounts and day: customers' addresses dilute the other one."""
+        return _rate(self.false_of_accounts, self.accounts, self.days)
+
+
+def _rate(alerts: int, among: int, days: float) -> float:
+    return 1_000 * alerts / max(among * days, 1e-9)
 
 
 def judge(
@@ -118,6 +140,7 @@ def judge(
     detectors: Collection[str],
     actors: int,
     days: float,
+    accounts: int = 0,
 ) -> Verdict:
     """Matches alerts to labels.
 
@@ -131,10 +154,15 @@ def judge(
         detectors: Ids of the detectors that ran.
         actors: How many actors there are, to tell a rate.
         days: Length of the world.
+        accounts: How many of the actors have a name.
     """
     meets = {a.alert_id: {x.id for x in labels if _meets(x, a, names)} for a in alerts}
     outcomes = [_outcome(label, [a for a in alerts if label.id in meets[a.alert_id]], detectors) for label in labels]
     verdict = Verdict(outcomes, len(alerts), [a for a in alerts if not meets[a.alert_id]], actors, days)
+    verdict.accounts = accounts
+    verdict.false_of_accounts = sum(
+        not all(map(is_address, names.all(a.platform, a.subject))) for a in verdict.false_alerts
+    )
     verdict.conditions = sum(x.kind == "condition" for x in labels)
     for pattern in sorted({o.label.pattern for o in verdict.attacks}):
         mine = [o for o in verdict.attacks if o.label.pattern == pattern]
@@ -162,8 +190,17 @@ def _outcome(label: Label, alerts: Sequence[JudgedAlert], detectors: Collection[
     return Outcome(label, False, None, f"only {', '.join(others)} spoke of it" if others else "no alert speaks of it")
 
 
+def is_address(name: str) -> bool:
+    """Whether a name is a bare network address."""
+    try:
+        ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
 def judge_folder(
-    world_folder: Path, kept: Path, *, detectors: Collection[str], actors: int, days: float
+    world_folder: Path, kept: Path, *, detectors: Collection[str], actors: int, days: float, accounts: int = 0
 ) -> tuple[Verdict, ClearNames]:
     """Judges a run by the files that it left, as anyone can.
 
@@ -173,7 +210,8 @@ def judge_folder(
     alerts = world.read_lines(kept / ALERTS_FILE, JudgedAlert)
     names = ClearNames(world.read_lines(kept / PSEUDONYMS_FILE, Pseudonym))
     labels = world.labels(world_folder)
-    return judge(labels, alerts, names, detectors=detectors, actors=actors, days=days), names
+    verdict = judge(labels, alerts, names, detectors=detectors, actors=actors, days=days, accounts=accounts)
+    return verdict, names
 
 
 def by_platform(alerts: Iterable[JudgedAlert]) -> Mapping[str, int]:

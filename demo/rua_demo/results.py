@@ -32,11 +32,12 @@ class KeptEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Events in the store: distinct ones, and rows before doubles are merged."""
+    """Events in the store: distinct ones, and rows before doubles are merged; actors, and those with a name."""
 
     events: Counter[Key]
     rows: Counter[Key]
     actors: int
+    accounts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,12 @@ def stored(client: Client, paths: Mapping[str, Key], run: World, *, fresh: bool)
             if fresh or source_id in paths:
                 found[paths.get(source_id, (platform, f"unknown source {source_id}"))] += int(number)
         counts.append(found)
-    sql = f"SELECT uniqExact(platform, actor) FROM {DATABASE}.events WHERE {_within(run)}"  # noqa: S608 - ours
-    return Stored(counts[0], counts[1], int(client.query(sql).result_rows[0][0]))
+    sql = (
+        "SELECT uniqExact(platform, actor), uniqExactIf((platform, actor), actor_type != 'network') "  # noqa: S608 - ours
+        f"FROM {DATABASE}.events WHERE {_within(run)} AND actor IS NOT NULL"
+    )
+    actors, accounts = client.query(sql).result_rows[0]
+    return Stored(counts[0], counts[1], int(actors), int(accounts))
 
 
 def _within(run: World) -> str:

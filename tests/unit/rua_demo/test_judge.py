@@ -123,6 +123,20 @@ def test_false_alerts_are_a_rate() -> None:
     assert judged({}, {"subject": "p2"}, {"subject": "p2"}).false_rate == 2
 
 
+def test_the_rate_among_accounts_is_not_diluted_by_addresses() -> None:
+    """Alerts about bare addresses count for the other rate only."""
+    names = ClearNames(
+        [
+            Pseudonym(platform="jd", clear="suda.k", pseudonym="p2"),
+            Pseudonym(platform="jd", clear="171.96.1.1", pseudonym="p4"),
+        ]
+    )
+    alerts = [JudgedAlert(**{**RIGHT, "alert_id": who, "subject": who}) for who in ("p2", "p4", "2001:db8::/48")]
+    verdict = judge.judge([], alerts, names, detectors=[], actors=1_000, days=3, accounts=10)
+    assert verdict.false_rate == 1
+    assert verdict.false_rate_of_accounts == pytest.approx(1_000 * 1 / 30)
+
+
 def test_a_run_can_be_judged_from_the_files_that_it_left(tmp_path: Path) -> None:
     """By anyone."""
     world.write_lines(tmp_path / "w" / "labels.jsonl", [ATTACK])

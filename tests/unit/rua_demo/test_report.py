@@ -48,7 +48,7 @@ def facts() -> Facts:
     names = ClearNames([Pseudonym(platform="jd", clear="ศิริพร", pseudonym="p1")])
     return Facts(
         world=WORLD,
-        verdict=judge.judge(labels, alerts, names, detectors=["off-hours"], actors=50, days=2),
+        verdict=judge.judge(labels, alerts, names, detectors=["off-hours"], actors=50, days=2, accounts=4),
         alerts=alerts,
         names=names,
         hours=[Hour(p, (T + k * HOUR) * 1_000, k % 9) for p in ("jd", "lazada") for k in range(48)],
@@ -107,6 +107,7 @@ def test_the_summary_names_what_was_missed_and_what_is_false(facts: Facts) -> No
     assert "false: off-hours of p9 at jd" in text
     assert "2 records could not be parsed" in text
     assert "10.00 for each 1,000 actors and day" in text
+    assert "125.00 for each 1,000 accounts and day (1 about 4 accounts" in text
 
 
 def test_durations_are_short_to_read() -> None:
