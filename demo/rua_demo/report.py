@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.dates import DateFormatter
+from matplotlib.dates import DateFormatter, HourLocator
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -22,6 +22,7 @@ from rua_demo.writers import BANGKOK
 
 COLOURS = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2", "#be123c", "#ca8a04", "#475569")
 MS_PER_DAY = 86_400_000
+UNKNOWN = "unknown"
 MARKS = {"critical": "#991b1b", "high": "#dc2626", "medium": "#f59e0b", "low": "#0ea5e9"}
 STYLE = """
 body{font:15px/1.5 system-ui,"Noto Sans Thai",sans-serif;color:#1f2937;background:#f8fafc;margin:0}
@@ -229,7 +230,7 @@ def last_day(facts: Facts) -> Figure:
     ax.set_xlim(_days(until - MS_PER_DAY) - 0.05, _days(until))
     ax.set_yticks(range(len(platforms)), platforms)
     ax.set_ylim(len(platforms) - 0.4, -0.6)
-    ax.set_xticks([_days(until - MS_PER_DAY + k * MS_PER_DAY // 8) for k in range(9)])
+    ax.xaxis.set_major_locator(HourLocator(range(0, 24, 3), tz=BANGKOK))  # type: ignore[no-untyped-call]  # not annotated
     ax.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=BANGKOK))  # type: ignore[no-untyped-call]  # not annotated
     ax.set_xlabel("time in Bangkok; bars: attacks going on, green if found; triangles: alerts raised", fontsize=9)
     ax.tick_params(labelsize=8)
@@ -241,14 +242,16 @@ def last_day(facts: Facts) -> Figure:
 def _most_rows(facts: Facts) -> str:
     """Rows of the actors who took out most; red: has an alert. Bars are logarithmic."""
     accused = {(a.platform, name) for a in facts.alerts for name in a.names}
-    longest = math.log10(max((t.rows for t in facts.top), default=1) + 10)
+    longest = math.log10(max((t.rows or 0 for t in facts.top), default=1) + 10)
     rows = []
     for one in facts.top:
-        width = 100 * math.log10(one.rows + 1) / longest
+        width = 100 * math.log10((one.rows or 0) + 1) / longest
         kind = "bar red" if (one.platform, one.actor) in accused else "bar"
         who = facts.names.one(one.platform, one.actor)
         bar = f'<div class="{kind}" style="width:{width:.1f}%"></div>'
-        rows.append((who, one.platform, bar, f"{one.rows:,}", f"{one.exports:,}", f"{one.bytes / 1e6:,.1f} MB"))
+        taken = UNKNOWN if one.rows is None else f"{one.rows:,}"
+        sent = UNKNOWN if one.bytes is None else f"{one.bytes / 1e6:,.1f} MB"
+        rows.append((who, one.platform, bar, taken, f"{one.exports:,}", sent))
     return table(("who", "platform", "", "rows", "exports", "bytes"), rows, raw=(2,), numeric=(3, 4, 5))
 
 

@@ -51,12 +51,12 @@ class Hour:
 
 @dataclass(frozen=True, slots=True)
 class TopActor:
-    """Somebody who took out much."""
+    """Somebody who took out much. Rows or bytes are None where no event tells them."""
 
     platform: str
     actor: str
-    rows: int
-    bytes: int
+    rows: int | None
+    bytes: int | None
     exports: int
 
 
@@ -106,11 +106,13 @@ def top_actors(client: Client, run: World, count: int = 12) -> list[TopActor]:
     sql = (
         "SELECT platform, actor, sum(rows) AS r, sum(bytes) AS b, countIf(action = 'export') "  # noqa: S608 - ours
         f"FROM {DATABASE}.events FINAL WHERE {_within(run)} AND action IN ('read', 'query', 'export') "
-        f"AND actor IS NOT NULL GROUP BY 1, 2 ORDER BY r DESC, b DESC LIMIT {count}"
+        f"AND actor IS NOT NULL GROUP BY 1, 2 ORDER BY r DESC NULLS LAST, b DESC NULLS LAST LIMIT {count}"
     )
-    return [
-        TopActor(str(p), str(a), int(r or 0), int(b or 0), int(n)) for p, a, r, b, n in client.query(sql).result_rows
-    ]
+    return [TopActor(str(p), str(a), _told(r), _told(b), int(n)) for p, a, r, b, n in client.query(sql).result_rows]
+
+
+def _told(total: int | None) -> int | None:
+    return None if total is None else int(total)
 
 
 def judged(alert: Alert) -> JudgedAlert:

@@ -83,6 +83,22 @@ def test_figures_come_with_their_units(facts: Facts) -> None:
         assert figure in text
 
 
+def test_what_no_event_tells_is_unknown_and_not_zero(facts: Facts) -> None:
+    """A database's log knows no bytes, a web server's no rows."""
+    top = [TopActor("jd", "p1", None, 9_000_000, 3), TopActor("lazada", "svc_etl", 7, None, 0)]
+    text = report.page(Facts(**{f: getattr(facts, f) for f in Facts.__slots__} | {"top": top}))
+    assert '<td class="n">unknown</td><td class="n">3</td><td class="n">9.0 MB</td>' in text
+    assert '<td class="n">7</td><td class="n">0</td><td class="n">unknown</td>' in text
+
+
+def test_the_last_day_is_read_at_whole_hours(facts: Facts) -> None:
+    """Of the clock in Bangkok, however the world ends."""
+    (ax,) = report.last_day(facts).axes
+    ticks = ax.get_xticks()
+    assert len(ticks) >= 8
+    assert all(abs((tick * 24 + 7) % 3) < 1e-6 or abs((tick * 24 + 7) % 3 - 3) < 1e-6 for tick in ticks)
+
+
 def test_the_picture_is_the_same_each_time(facts: Facts) -> None:
     """Apart from ids that matplotlib draws anew there is no date in it."""
     assert "<dc:date>" not in report.svg(report.over_time(facts))
