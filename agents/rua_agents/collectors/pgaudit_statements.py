@@ -1,8 +1,9 @@
 """Several AUDIT records are one event: OBJECT beside SESSION, one row a table of a join, COPY beside its query.
 
 A statement of a session is complete when the session goes on to another one, or when any record of the file is more
-than a second younger. Both are told by records alone, so reading again merges the same way. An event stands at the
-position of its last record, and events come in the order of their positions.
+than a second away from it: younger as a rule, older where a clock was set back or one line bears a date of the future.
+Both are told by records alone, so reading again merges the same way. An event stands at the position of its last
+record, and events come in the order of their positions.
 """
 
 from __future__ import annotations
@@ -78,15 +79,18 @@ class Statements(msgspec.Struct, omit_defaults=True):
     """By session, the least recently touched first."""
     ready: list[Ready] = msgspec.field(default_factory=list)
     latest_ms: int = 0
+    """Time of the record before this one."""
 
     def expired(self, record_ms: int) -> list[OpenStatement]:
         """Statements that a record of this time completes."""
-        self.latest_ms = max(self.latest_ms, record_ms)
+        jumped = abs(record_ms - self.latest_ms) > CLOSE_AFTER_MS
+        self.latest_ms = record_ms
         done = []
         for session, statement in self.open.items():
-            if self.latest_ms - statement.last_ms <= CLOSE_AFTER_MS:
-                break
-            done.append(session)
+            if abs(record_ms - statement.last_ms) > CLOSE_AFTER_MS:
+                done.append(session)
+            elif not jumped:
+                break  # those touched later are nearer, unless time has jumped between two records
         return [self.open.pop(session) for session in done]
 
     def due(self) -> list[Draft]:

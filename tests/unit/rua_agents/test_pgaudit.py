@@ -9,8 +9,10 @@ import pytest
 from rua_agents.collectors import Draft
 from rua_agents.collectors.pgaudit import BadAudit, read_audit
 from rua_agents.pseudonyms import KeyRing
+from rua_agents.stream import SourceStream
+from rua_agents.tally import Tally
 
-from tests.agent_rig import KEY, PG_SAMPLE, START_MS, audit, parse, pg_line
+from tests.agent_rig import KEY, PG_SAMPLE, START_MS, audit, origin, parse, pg_line
 
 NAMES = KeyRing(KEY, "lazada").at(0)
 T = START_MS
@@ -227,6 +229,27 @@ def test_a_statement_ends_when_any_record_is_a_second_younger() -> None:
     last = audit(T + 1_000, 1, "SELECT 1 FROM t", rows=6)
     made = events(audit(T, 1, "SELECT 1 FROM t", rows=5), pg_line(T + 1_000, "checkpoint", session_id="x"), last)
     assert [event.rows for event in made] == [6]
+
+
+def test_a_line_from_the_future_holds_nothing_back() -> None:
+    """One forged date, or a clock that jumped at boot, must not silence the file for the rest of its life."""
+    reads = [audit(T + 2_000 * n, n, "SELECT 1 FROM t", rows=n, session_id=f"s{n}") for n in range(1, 6)]
+    forged = audit(T + 10**12, 1, "SELECT 1 FROM t", rows=99, session_id="x")
+    assert while_open(reads[0], forged, *reads[1:]) == [1, 99, 2, 3, 4]
+
+
+def test_a_clock_set_back_holds_nothing_back() -> None:
+    """Each statement before the jump is complete, and so is each after it."""
+    at = enumerate((0, -9_000, -7_000))
+    assert while_open(*[audit(T + ms, n, "SELECT 1 FROM t", rows=n, session_id=f"s{n}") for n, ms in at]) == [0, 1]
+
+
+def while_open(*lines: bytes) -> list[int | None]:
+    """Rows of the events that come while the file may still grow."""
+    place = origin("pgaudit-jsonlog", Tally())
+    stream = SourceStream(place, "log", warns=False)
+    records = place.collector.splitter(0, 1 << 20).feed(b"".join(lines))
+    return [draft.rows for record in records for draft in stream.feed(record, START_MS)]
 
 
 def test_events_come_in_the_order_of_their_positions() -> None:
