@@ -193,6 +193,7 @@ class DetectShell(BaseShell):
         """A last checkpoint, while still a member of the group; a broker that is away is not waited for too long."""
         end = time.monotonic() + self.settings.drain_seconds
         await self.checkpoint(lambda: time.monotonic() > end)
+        self.write_status()  # after a stop nobody else would say how far this worker came
 
     def due_seconds(self) -> float:
         """The time between checkpoints: longer when they are slow, so that they cost a bounded share."""

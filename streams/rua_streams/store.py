@@ -174,6 +174,7 @@ class StoreShell(BaseShell):
         self.draining_until = time.monotonic() + self.settings.drain_seconds
         for keeper in self.keepers:
             await self.flush(keeper, everything=True)
+        self.write_status()  # after a stop nobody else would say how far this worker came
 
     async def tick(self, keeper: Keeper) -> None:
         """Called a few times a second."""
