@@ -90,15 +90,16 @@ def wall_clock(zone: str) -> pl.Expr:
     return local.dt.replace_time_zone(None).dt.epoch("s")
 
 
-def sale_or_closing(wall: pl.Expr) -> pl.Expr:
-    """Days on which far more than usual is usual: month-end closing, and the platforms' double-date sales.
-
-    Closing: the last three and first three days of a month hold its last and its first working day, whatever the
-    weekday. Sales: the day that equals the month (11.11), the day before and the day after.
-    """
+def closing(wall: pl.Expr) -> pl.Expr:
+    """The last three and first three days of a month: they hold its last and its first working day."""
     date = pl.from_epoch(wall, "s")
-    day, left = date.dt.day(), date.dt.days_in_month() - date.dt.day()
-    return (day <= 3) | (left < 3) | ((day - date.dt.month()).abs() <= 1)
+    return (date.dt.day() <= 3) | (date.dt.days_in_month() - date.dt.day() < 3)
+
+
+def sale(wall: pl.Expr) -> pl.Expr:
+    """The platforms' double-date sales: the day that equals the month (11.11), the day before and the day after."""
+    date = pl.from_epoch(wall, "s")
+    return (date.dt.day() - date.dt.month()).abs() <= 1
 
 
 def facts(zone: str) -> Mapping[str, pl.Expr]:
@@ -136,7 +137,8 @@ def facts(zone: str) -> Mapping[str, pl.Expr]:
         "person": pl.col("actor_type") == "interactive",
         # Database logs do not tell a nightly job's account from a person's.
         "perhaps_machine": ~pl.col("actor_type").is_in(["interactive", "merchant"]),
-        "season": sale_or_closing(wall),
+        "season": closing(wall) | sale(wall),
+        "sale": sale(wall),
         "sent": EGRESS & DESTINATION.is_not_null(),
         # A file's name is new every day; that the actor writes files at all is what may be new.
         "destination": pl.when(DESTINATION.str.starts_with("file:"))

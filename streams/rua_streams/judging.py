@@ -38,7 +38,7 @@ def ladder(value: NDArray[Any], limits: Sequence[NDArray[Any]]) -> tuple[Ints, M
 
 
 def by_calendar(view: View, people: Active, hours: Hours, tickets: Since) -> NDArray[np.bool_]:
-    """Who may take many times the usual on closing and sale days (`facts.sale_or_closing`).
+    """Who may take many times the usual on closing and sale days (`facts.closing`, `facts.sale`).
 
     Jobs, apps and merchants follow the calendar. Database logs do not tell a job's account from a person's: it is one
     if no person's tool was seen for 30 days and it runs in few of the 24 hours, or nearly all; a day's work is neither.

@@ -33,9 +33,10 @@ class BaselineDeviation:
         floor: rows; same source: x > 500.
         floor_bytes: bytes; Panther's snowflake volume spike: 1,000,000.
         twice_peak: a job of the same size every day has no deviation, so that a few rows more would look enormous.
-        season: on closing and sale days the limit is at least so many times the peak, for those who may
-            (`judging.by_calendar`): ten-fold month-end reports are the published false positive. What they hide must be
-            found by other detectors. For all others that much is what makes it high on such a day.
+        season: on closing days the limit is at least so many times the peak, for those who may
+            (`judging.by_calendar`): ten-fold month-end reports are the published false positive. On sale days for
+            everybody: an 11.11 multiplies the cases of a whole support team, and an alert for each of them is none.
+            What such days hide must be found by other detectors. For those who may not, so much is high instead.
         min_days: two working weeks, the 14 days of training of the same source. New joiners stay quiet.
         unsized: exports of unknown size (COPY, pg_dump) in a day, at least; and four times as many as any day before.
         worse: so many times its limit makes it high instead of medium.
@@ -47,7 +48,7 @@ class BaselineDeviation:
         on="egress",
         attack=("T1213.006",),
         severities=("medium", "high"),
-        reads=("person", "scheduled", "season", "ticket"),
+        reads=("person", "sale", "scheduled", "season", "ticket"),
         quiet=12 * HOUR,
         by="actor",
     )
@@ -73,7 +74,8 @@ class BaselineDeviation:
         """Volume, bytes of pages and number of exports of unknown size, each against the days before."""
         days, pages, copies = view.of(self.volume), view.of(self.pages), view.of(self.copies)
         known, season = view.of(self.activity), np.where(view["season"], self.season, 0)
-        factor = np.where(by_calendar(view, self.people, self.hours, self.tickets), self.season, self.twice_peak)
+        busy = by_calendar(view, self.people, self.hours, self.tickets) | view["sale"]
+        factor = np.where(busy, self.season, self.twice_peak)
 
         def against(usual: Days, floor: int) -> tuple[Ints, Measured]:
             by_deviation = usual.mean + self.score * (usual.spread + 1)

@@ -109,6 +109,7 @@ def facts_of(e: TelemetryEvent, wall: int) -> dict[str, Any]:
         "grant": e.kind == "privilege_change" and e.outcome not in ("denied", "failed"),
         "sent": egress and destination_of(e) is not None,
         "season": date.day <= 3 or left < 3 or abs(date.day - date.month) <= 1,
+        "sale": abs(date.day - date.month) <= 1,
         "client": (destination_of(e) or "").startswith("client:"),
     }
 
@@ -288,7 +289,7 @@ class Oracle:
     def baseline_deviation(self, d: Any, p: Past, past: list[Past]) -> Result:
         """As documented there."""
         c, known, level, numbers = self.daily(p, past, "unsized"), self.active(p, past), 0, Numbers()
-        factor = d.season if self.by_calendar(p, past) else d.twice_peak
+        factor = d.season if self.by_calendar(p, past) or p.facts["sale"] else d.twice_peak
         for name, of, floor in (("page_bytes", "read_bytes", d.floor_bytes), ("rows", "volume", d.floor)):
             x = self.daily(p, past, of)
             z, q = x.mean + d.score * (x.spread + 1), x.peak + d.score * (x.peak - x.median + 1)

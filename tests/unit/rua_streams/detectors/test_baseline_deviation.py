@@ -80,10 +80,17 @@ def test_fires_at_month_end_when_a_job_is_fifty_fold() -> None:
 
 
 def test_stays_quiet_on_the_day_of_the_double_date_sale() -> None:
-    """11.11 multiplies every merchant's orders."""
-    usual = workdays("2026-10-19", 14, actor_type="merchant")
-    assert not findings(DETECTOR, *usual, event("2026-11-11 10:00", rows=2_000, actor_type="merchant"))
-    assert findings(DETECTOR, *usual, event("2026-11-17 10:00", rows=2_000, actor_type="merchant"))
+    """11.11 multiplies every merchant's orders, and the cases of everybody in support: nobody wants 65 alerts."""
+    for kind in ("merchant", "interactive"):
+        usual = workdays("2026-10-19", 14, actor_type=kind)
+        assert not findings(DETECTOR, *usual, event("2026-11-11 10:00", rows=2_000, actor_type=kind))
+        assert findings(DETECTOR, *usual, event("2026-11-17 10:00", rows=2_000, actor_type=kind))
+
+
+def test_fires_on_the_day_of_a_sale_when_a_person_is_fifty_fold() -> None:
+    """The sale is no hole either."""
+    usual = workdays("2026-10-19", 14)
+    assert findings(DETECTOR, *usual, event("2026-11-11 10:00", rows=11_000))
 
 
 def test_says_that_rows_are_estimated_where_only_bytes_are_known() -> None:
