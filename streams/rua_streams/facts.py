@@ -97,9 +97,9 @@ def closing(wall: pl.Expr) -> pl.Expr:
 
 
 def sale(wall: pl.Expr) -> pl.Expr:
-    """The platforms' double-date sales: the day that equals the month (11.11), the day before and the day after."""
+    """The double-date sales: the day that equals the month (11.11), and the day after, when the cases come."""
     date = pl.from_epoch(wall, "s")
-    return (date.dt.day() - date.dt.month()).abs() <= 1
+    return (date.dt.day() - date.dt.month()).is_between(0, 1)
 
 
 def facts(zone: str) -> Mapping[str, pl.Expr]:

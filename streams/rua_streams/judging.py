@@ -42,7 +42,7 @@ def by_calendar(view: View, people: Active, hours: Hours, tickets: Since) -> NDA
 
     Jobs, apps and merchants follow the calendar. Database logs do not tell a job's account from a person's: it is one
     if no person's tool was seen for 30 days and it runs in few of the 24 hours, or nearly all; a day's work is neither.
-    A person follows the calendar for a day after naming a ticket. All others are judged as on any day: those are nine
+    A person follows the calendar for a day after naming a ticket. All others are judged as on any day: those are eight
     days of 30, and a thief can read a calendar too. The price: a ten-fold report without a ticket is asked about.
     """
     spread = view.of(hours).spread

@@ -108,8 +108,8 @@ def facts_of(e: TelemetryEvent, wall: int) -> dict[str, Any]:
         "unsized": int(export and e.rows is None and e.bytes is None),
         "grant": e.kind == "privilege_change" and e.outcome not in ("denied", "failed"),
         "sent": egress and destination_of(e) is not None,
-        "season": date.day <= 3 or left < 3 or abs(date.day - date.month) <= 1,
-        "sale": abs(date.day - date.month) <= 1,
+        "season": date.day <= 3 or left < 3 or date.day - date.month in (0, 1),
+        "sale": date.day - date.month in (0, 1),
         "client": (destination_of(e) or "").startswith("client:"),
     }
 
