@@ -17,6 +17,9 @@ import polars as pl
 from rua_common.errors import BadConfiguration
 from rua_schemas.events import MAX_TIME_MS
 
+from rua_streams.features import on_sale
+from rua_streams.runs import DAY
+
 LIMIT = 1 << 40  # one event cannot make a sum wrap, whatever it claims
 AHEAD_MS, BEHIND_S = 300_000, 7_200  # a source's clock may run so far ahead of the agent's; later than this is late
 MASS_ROWS = 100  # a statement that gives back so many rows is no look-up
@@ -97,9 +100,8 @@ def closing(wall: pl.Expr) -> pl.Expr:
 
 
 def sale(wall: pl.Expr) -> pl.Expr:
-    """The double-date sales: the day that equals the month (11.11), and the day after, when the cases come."""
-    date = pl.from_epoch(wall, "s")
-    return (date.dt.day() - date.dt.month()).is_between(0, 1)
+    """The days of `features.on_sale`."""
+    return wall.map_batches(lambda at: pl.Series(on_sale(at.to_numpy() // DAY)), return_dtype=pl.Boolean)
 
 
 def facts(zone: str) -> Mapping[str, pl.Expr]:

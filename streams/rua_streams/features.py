@@ -107,7 +107,10 @@ class Days(NamedTuple):
 
 @dataclass(frozen=True)
 class Daily:
-    """Daily totals of a measure over `days` local days. A late event amends its day; norms change when a day closes."""
+    """Daily totals of a measure over `days` local days. A late event amends its day; norms change when a day closes.
+
+    A sale day is no ordinary day: what was forgiven then (`judging`) must not be the measure of the weeks that follow.
+    """
 
     by: ClassVar = "actor"
     daily: ClassVar = True
@@ -133,7 +136,8 @@ class Daily:
             gone = (today[:, None] - np.arange(size)) % size < (today - old[turned])[:, None]
             kept = np.where(gone, 0, ring[row])
             state["day"][row], ring[row] = today, kept
-            state["norm"][row], state["rank"][row] = norms(kept)
+            number = today[:, None] - (today[:, None] - np.arange(size)) % size
+            state["norm"][row], state["rank"][row] = norms(np.where(on_sale(number), 0, kept))
         own_day = run["wall"] // DAY
         held = day[run.key] - own_day < size
         value = np.where(held, run[self.measure], 0)
@@ -144,6 +148,17 @@ class Daily:
         total[order] = sums
         (mean, spread), (active, median, peak) = state["norm"][run.row].T, state["rank"][run.row].T
         return Days(np.where(held, total, 0), active, mean, spread, median, peak)
+
+
+def on_sale(day: Ints) -> NDArray[np.bool_]:
+    """Days, counted from 1970, of the double-date sales: the day that equals the month (11.11), and the day after.
+
+    The cases of a sale come with it and after it.
+    """
+    date = day.astype("datetime64[D]")
+    month = date.astype("datetime64[M]")
+    over = (date - month).astype(np.int64) - month.astype(np.int64) % 12
+    return np.asarray((over == 0) | (over == 1))
 
 
 def norms(ring: Ints) -> tuple[Floats, Ints]:

@@ -23,6 +23,12 @@ Numbers = dict[str, tuple[float, float | None]]
 Result = tuple[int, Numbers]
 
 
+def is_sale(day: int) -> bool:
+    """Whether this day, counted from 1970, is a double-date sale or the day after."""
+    date = datetime(1970, 1, 1) + timedelta(days=day)  # noqa: DTZ001 - a day of the calendar, in no zone
+    return date.day - date.month in (0, 1)
+
+
 @dataclass
 class Past:
     """An event with what the oracle worked out for it."""
@@ -224,8 +230,10 @@ class Oracle:
         return sum(q.facts[of] for q in same if q.at // 300 > p.lane_clock // 300 - 12)
 
     @staticmethod
-    def days(p: Past, past: list[Past], of: Callable[[Past], int], on: Callable[[Past], bool]) -> Days:
-        """Daily totals; norms as they were when the day began."""
+    def days(
+        p: Past, past: list[Past], of: Callable[[Past], int], on: Callable[[Past], bool], *, ordinary: bool = False
+    ) -> Days:
+        """Daily totals; norms as they were when the day began, of all days or of those that were no sale."""
         totals: dict[int, int] = defaultdict(int)
         norm, today = Days(0, 0, 0.0, 0.0, 0, 0), 0
         for q in [*past, p]:
@@ -233,7 +241,9 @@ class Oracle:
                 continue
             now, own = q.wall_clock // D, q.wall // D
             if now > today:
-                closed = sorted(v for d, v in totals.items() if now - 30 < d < now and v > 0)
+                closed = sorted(
+                    v for d, v in totals.items() if now - 30 < d < now and v > 0 and not (ordinary and is_sale(d))
+                )
                 n, square = len(closed), 0.0
                 mean = sum(closed) / max(n, 1)
                 for v in closed:
@@ -247,7 +257,7 @@ class Oracle:
 
     def daily(self, p: Past, past: list[Past], of: str, on: str = "egress") -> Days:
         """Daily totals of a fact."""
-        return self.days(p, past, lambda q: int(q.facts[of]), lambda q: bool(q.facts[on]))
+        return self.days(p, past, lambda q: int(q.facts[of]), lambda q: bool(q.facts[on]), ordinary=True)
 
     def active(self, p: Past, past: list[Past], on: str = "egress") -> int:
         """Closed days with such events."""

@@ -87,6 +87,14 @@ def test_stays_quiet_on_the_day_of_the_double_date_sale() -> None:
         assert findings(DETECTOR, *usual, event("2026-11-17 10:00", rows=2_000, actor_type=kind))
 
 
+def test_fires_in_the_week_after_a_sale_whatever_was_forgiven_then() -> None:
+    """One 11.11 must not blind the detector for a month; without it the same day fires as well."""
+    usual = workdays("2026-10-19", 14)
+    theft = event("2026-11-17 10:00", rows=1_800)
+    assert findings(DETECTOR, *usual, theft)
+    assert findings(DETECTOR, *usual, event("2026-11-11 10:00", rows=1_600), theft)
+
+
 def test_fires_on_the_day_of_a_sale_when_a_person_is_fifty_fold() -> None:
     """The sale is no hole either."""
     usual = workdays("2026-10-19", 14)
