@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,7 +31,7 @@ EX_START_AGAIN, EX_REFUSED, EX_BUG = 75, 78, 70
 QUEUED_BATCHES = 2  # of one partition, handed over and not yet taken
 
 
-class BaseShell:
+class BaseShell(ABC):
     """A `transport.Shell`. Everything runs on the event loop, except what `thread` is given."""
 
     role = ""
@@ -48,21 +49,21 @@ class BaseShell:
         consumer: Consumer = self.app.consumer  # type: ignore[assignment]  # the app was built with our transport
         return consumer
 
+    @abstractmethod
     def cursors(self) -> Mapping[TP, Cursor]:
         """The cursor of each owned partition."""
-        raise NotImplementedError
 
+    @abstractmethod
     def marks(self) -> Mapping[TP, Mark]:
         """See `transport.Shell`."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def acquire(self) -> None:
         """Holds exactly the assigned partitions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def apply(self, tp: TP, batch: Batch) -> None:
         """Takes a batch that starts where it should."""
-        raise NotImplementedError
 
     def positions(self) -> Mapping[TP, int]:
         """See `transport.Shell`."""
