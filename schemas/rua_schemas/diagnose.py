@@ -43,6 +43,15 @@ _BY_CODE = {
     KafkaError._TIMED_OUT: "silent",
     KafkaError._TRANSPORT: "silent",
     KafkaError._ALL_BROKERS_DOWN: "silent",
+    KafkaError.NOT_COORDINATOR: "silent",
+    KafkaError.COORDINATOR_NOT_AVAILABLE: "silent",
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS: "silent",
+}
+# a group's coordinator is being chosen, or reads its log: soon after a broker's start that is no fault
+_ON_ITS_WAY = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
 }
 # OpenSSL's verify codes: expired; self-signed or unknown issuer; wrong host name or address
 _BY_VERIFY = {10: "expired", 18: "unknown_ca", 19: "unknown_ca", 20: "unknown_ca", 62: "hostname", 64: "hostname"}
@@ -164,15 +173,24 @@ def _topics(admin: AdminClient, wanted: Sequence[tuple[str, AclOperation]]) -> I
 def _groups(admin: AdminClient, groups: Sequence[str]) -> Iterator[str]:
     if not groups:
         return
-    answers = admin.describe_consumer_groups(
-        list(groups), include_authorized_operations=True, request_timeout=TIMEOUT_SECONDS
-    )
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        answers = admin.describe_consumer_groups(
+            list(groups), include_authorized_operations=True, request_timeout=TIMEOUT_SECONDS
+        )
+        if time.monotonic() > end or not any(_on_its_way(answer.exception()) for answer in answers.values()):
+            break
+        time.sleep(0.2)
     for group, answer in answers.items():
         failure = answer.exception()
         if failure is not None:
             yield f"group {group}: {_words(failure)}"
         elif AclOperation.READ not in (answer.result().authorized_operations or ()):
             yield f"group {group}: {CURES['group_denied']}"
+
+
+def _on_its_way(error: BaseException | None) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in _ON_ITS_WAY
 
 
 def _words(error: BaseException, operation: AclOperation = AclOperation.READ) -> str:

@@ -7,11 +7,14 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AclOperation
 from rua_common.kafka import KafkaOptions
-from rua_schemas.diagnose import CURES, diagnose, explain, reach
+from rua_schemas.diagnose import CURES, _groups, diagnose, explain, reach
 
 
 @pytest.mark.parametrize(
@@ -80,3 +83,34 @@ def test_every_bad_address_is_named_with_its_cure() -> None:
         f"Kafka at no-such-host.invalid:9092: {CURES['resolve']}",
         f"Kafka at here: {CURES['address']}",
     ]
+
+
+class Answer:
+    """A finished future of the admin client."""
+
+    def __init__(self, failure: KafkaException | None) -> None:
+        self.failure = failure
+
+    def exception(self) -> KafkaException | None:
+        """What went wrong."""
+        return self.failure
+
+    def result(self) -> SimpleNamespace:
+        """A group that may be read."""
+        return SimpleNamespace(authorized_operations=[AclOperation.READ])
+
+
+def test_a_coordinator_that_is_on_its_way_is_waited_for() -> None:
+    """Soon after a broker's start a group has no coordinator yet: that is no reason to refuse a worker."""
+    codes = [KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS]
+    failures = [KafkaException(KafkaError(code)) for code in codes]
+    answers = iter([{"g": Answer(failures[0])}, {"g": Answer(failures[1])}, {"g": Answer(None)}])
+    admin: Any = SimpleNamespace(describe_consumer_groups=lambda *_, **__: next(answers))
+    assert list(_groups(admin, ["g"])) == []
+
+
+def test_a_group_that_may_not_be_read_is_told_at_once() -> None:
+    """A refusal does not change by waiting."""
+    answers = iter([{"g": Answer(KafkaException(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)))}])
+    admin: Any = SimpleNamespace(describe_consumer_groups=lambda *_, **__: next(answers))
+    assert "group g: not permitted: grant READ" in "".join(_groups(admin, ["g"]))
