@@ -10,6 +10,7 @@ import numpy as np
 from rua_schemas.events import Number
 
 from rua_streams.engine import Measured, Rule, Verdict, View
+from rua_streams.facts import ROW_BYTES
 from rua_streams.features import Active, Daily, Days, Since
 from rua_streams.habits import Hours
 from rua_streams.judging import SEASON, UNITS, by_calendar, counted, decided, ladder, reached, rows_known_or_guessed
@@ -31,7 +32,8 @@ class BaselineDeviation:
     Attributes:
         score: Azure Sentinel, Detection-VolumeResponseRowsStatefulAnomalyOnDatabase: Z > 3 and Q > 3.
         floor: rows; same source: x > 500.
-        floor_bytes: bytes; Panther's snowflake volume spike: 1,000,000.
+        floor_bytes: bytes; Panther's snowflake volume spike: 1,000,000. Also of exports that tell only their bytes, as
+            far as it takes them to reach the limit: an estimate of a few hundred rows is none.
         twice_peak: a job of the same size every day has no deviation, so that a few rows more would look enormous.
         season: on closing days the limit is at least so many times the peak, for those who may
             (`judging.by_calendar`): ten-fold month-end reports are the published false positive. On sale days for
@@ -77,19 +79,24 @@ class BaselineDeviation:
         busy = by_calendar(view, self.people, self.hours, self.tickets) | view["sale"]
         factor = np.where(busy, self.season, self.twice_peak)
 
-        def against(usual: Days, floor: int) -> tuple[Ints, Measured]:
+        guessed = view.of(self.guessed).own
+
+        def against(usual: Days, floor: int, of_bytes: Ints) -> tuple[Ints, Measured]:
             by_deviation = usual.mean + self.score * (usual.spread + 1)
             by_peak = usual.peak + self.score * (usual.peak - usual.median + 1)
             most = np.maximum(np.maximum(by_deviation, by_peak), np.maximum(factor * usual.peak, floor))
             limit = np.floor(most) + 1
+            vague = (of_bytes > 0) & (usual.own - of_bytes // ROW_BYTES < limit)
+            limit = np.where(vague, np.maximum(limit, self.floor_bytes // ROW_BYTES), limit)
             high = np.maximum(np.ceil(self.worse * limit), season * usual.peak + 1)
             return ladder(usual.own, [limit, high])
 
-        (rows, row_number), (size, size_number) = against(days, self.floor), against(pages, self.floor_bytes)
+        rows, row_number = against(days, self.floor, guessed)
+        size, size_number = against(pages, self.floor_bytes, np.zeros_like(guessed))
         many, unsized = ladder(copies.own, [np.maximum(4 * copies.peak + 1, self.unsized)])
         level = np.where(known >= self.min_days, np.maximum(np.maximum(rows, size), many), 0)
         numbers = {
-            **rows_known_or_guessed(row_number, view.of(self.guessed).own),
+            **rows_known_or_guessed(row_number, guessed),
             "page_bytes": size_number,
             "exports": unsized,
             "days": Measured(known, self.min_days),

@@ -208,12 +208,12 @@ class Oracle:
             return p.at_ms - 1_000 * int(numbers["seconds_since_first_use"][0]), None
         by_day = rule_id == "baseline-deviation"
         of = "egress" if by_day or rule_id == "bulk-export-volume" else "massive"
-        lane, walls = [q for q in [*past, p] if q.late == p.late and q.facts["egress"]], []
+        lane, walls = [q for q in [*past, p] if q.late == p.late], []
         first, before, steps = None, 0, 1 if by_day else 12
         for q in lane:
             walls.append(q.wall)
             step = max(walls) // D if by_day else q.lane_clock // 300
-            if q.facts[of]:
+            if q.facts["egress"] and q.facts[of]:
                 first = q if step - before >= steps else first
                 before = step
         bound = (p.at_ms // 1_000 - p.wall % D) * 1_000 if by_day else (step - 11) * 300_000
@@ -304,6 +304,9 @@ class Oracle:
             x = self.daily(p, past, of)
             z, q = x.mean + d.score * (x.spread + 1), x.peak + d.score * (x.peak - x.median + 1)
             limit = math.floor(max(z, q, factor * x.peak, floor)) + 1
+            told = self.daily(p, past, "guessed").own if name == "rows" else 0
+            if told > 0 and x.own - told // 200 < limit:
+                limit = max(limit, d.floor_bytes // 200)
             worse = max(math.ceil(d.worse * limit), d.season * x.peak + 1 if p.facts["season"] else 0)
             level = max(level, (x.own >= limit) + (x.own >= worse))
             numbers[name] = (x.own, worse if x.own >= worse else limit)

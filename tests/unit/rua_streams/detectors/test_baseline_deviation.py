@@ -106,11 +106,20 @@ def test_says_that_rows_are_estimated_where_only_bytes_are_known() -> None:
     (found,) = findings(DETECTOR, *HISTORY, event("2026-03-24 10:00", rows=None, bytes=150_000_000))
     alert = alert_of(found, "rua.events.lazada", 0)
     assert alert.reason.startswith(
-        "Took about 750,000 rows (limit 2,505, estimated from 150 MB) in one day; on its 15 "
+        "Took about 750,000 rows (limit 25,000, estimated from 150 MB) in one day; on its 15 "
     )
     numbers = {n.name: n.value for n in alert.numbers}
     assert "rows" not in numbers
     assert (numbers["rows_estimated"], numbers["told_as_bytes"]) == (750_000, 150_000_000)
+
+
+def test_stays_quiet_when_a_few_hundred_rows_are_only_estimated() -> None:
+    """A CSV of 244 kB holds perhaps 1,200 rows; Panther's floor is 1 MB. Rows that were counted need no such floor."""
+    usual = workdays("2026-03-02", 14, rows=None, bytes=60_000)
+    assert not findings(DETECTOR, *usual, event("2026-03-24 10:00", rows=None, bytes=300_000))
+    assert findings(DETECTOR, *usual, event("2026-03-24 10:00", rows=None, bytes=1_200_000))
+    counted = event("2026-03-24 10:00", rows=3_000)
+    assert findings(DETECTOR, *usual, event("2026-03-24 09:00", rows=None, bytes=300), counted)
 
 
 def test_the_window_is_the_day_from_its_first_export_on() -> None:
