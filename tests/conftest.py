@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from rua_local.gateway import EmbeddedClickHouse
 from rua_local.kafka import EmbeddedKafka
+
+# Whether a change lands must not depend on chance; everybody else's run looks for examples nobody has seen.
+settings.register_profile("repeatable", derandomize=True)
+if "CI" in os.environ:
+    settings.load_profile("repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
