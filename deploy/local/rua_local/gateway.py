@@ -16,13 +16,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rua_common.errors import BadConfiguration, RuaError
 from rua_common.settings import load
 
-from rua_local.process import Child, ServiceFailed, free_port, listening, require_free
+from rua_local.process import Child, Service, ServiceFailed, free_port, listening, require_free
 
 if TYPE_CHECKING:
     from rua_local.engine import Engine
@@ -31,7 +30,7 @@ LOOPBACK = "127.0.0.1"
 WARNING = "for development only: this is no security boundary"
 
 
-class EmbeddedClickHouse:
+class EmbeddedClickHouse(Service):
     """A gateway in a process of its own, on 127.0.0.1. It dies with this process.
 
     Args:
@@ -45,12 +44,7 @@ class EmbeddedClickHouse:
         self.port = port or free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
         self._users = ["--users", str(users.absolute())] if users else []
-        self._child = Child("the ClickHouse gateway", self.data_dir / "gateway.log")
-
-    @property
-    def pid(self) -> int | None:
-        """Process id, None when it does not run."""
-        return self._child.pid
+        super().__init__(Child("the ClickHouse gateway", self.data_dir / "gateway.log"))
 
     def start(self) -> None:
         """Starts it and waits until it answers.
@@ -67,31 +61,6 @@ class EmbeddedClickHouse:
             require_free(self.port, "the ClickHouse gateway")
             # the gateway opens its port only when the engine is open
             self._child.start(command, ready=lambda: listening(self.port), environ=environ)
-
-    def stop(self) -> None:
-        """Lets running queries end, closes the engine, stops."""
-        self._child.stop()
-
-    def kill(self) -> None:
-        """Ends it as a power cut would end the process (SIGKILL)."""
-        self._child.kill()
-
-    def pause(self) -> None:
-        """Freezes it: clients stay connected and get no answer."""
-        self._child.pause()
-
-    def resume(self) -> None:
-        """Lets it go on."""
-        self._child.resume()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 async def serve(data_dir: Path, host: str, port: int, users: Path | None) -> None:

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from types import TracebackType
+from typing import Self, TextIO
 
 from rua_common.errors import RuaError
 
@@ -162,6 +164,52 @@ def _spawn(command: Sequence[str], output: int, environ: Mapping[str, str] | Non
             start_new_session=True,  # Ctrl-C in the terminal must reach us first: we drain, then stop it
         )
     )
+
+
+class Service(ABC):
+    """A local service in a child process: a context manager that runs it. `start` is what each does in its own way."""
+
+    def __init__(self, child: Child) -> None:
+        self._child = child
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None when it does not run."""
+        return self._child.pid
+
+    @property
+    def log(self) -> Path:
+        """What it wrote."""
+        return self._child.log
+
+    @abstractmethod
+    def start(self) -> None:
+        """Starts it, if it does not run, and waits until it answers."""
+
+    def stop(self) -> None:
+        """Stops it cleanly."""
+        self._child.stop()
+
+    def kill(self) -> None:
+        """Ends it as a power cut would end the process (SIGKILL)."""
+        self._child.kill()
+
+    def pause(self) -> None:
+        """Freezes it: clients stay connected and get no answer."""
+        self._child.pause()
+
+    def resume(self) -> None:
+        """Lets it go on."""
+        self._child.resume()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 class _Starter:
