@@ -17,10 +17,23 @@ from rua_agents.tally import Tally
 from rua_common.clock import ManualClock
 
 DATA = Path(__file__).parent / "data" / "agents"
-PG_SAMPLE = DATA / "pg15_pgaudit17_logrows_jsonlog.json"
-NGINX_SAMPLE = DATA / "nginx_json_escape.log"
+SAMPLES = DATA / "samples"
+"""For each source `<source>.log`, written by the real program; `<source>.zone` names the IANA zone if it needs one."""
+PG_SAMPLE = SAMPLES / "pgaudit-jsonlog.log"
+NGINX_SAMPLE = SAMPLES / "nginx-json.log"
 KEY = bytes(range(32))
 START_MS = 1_790_000_000_000
+
+
+def sample_of(source: str) -> bytes:
+    """What a real program wrote for this source."""
+    return (SAMPLES / f"{source}.log").read_bytes()
+
+
+def zone_name(source: str) -> str | None:
+    """The zone that its sample needs."""
+    path = SAMPLES / f"{source}.zone"
+    return path.read_text().strip() if path.exists() else None
 
 
 def origin(source: str, tally: Tally | None = None, *, zone: str | None = None, **options: Any) -> Origin:

@@ -117,7 +117,7 @@ class ReplayedFile:
 
     def _arrival(self, line: int, record: RawRecord) -> int | None:
         if self._arrivals is None:
-            own = self.origin.collector.time_ms(record, self.origin.zone)
+            own = self.origin.collector.time_ms(record, self.origin.zone, self._last_arrival)
             return max(self._last_arrival, own or 0)
         if not 0 <= line - self._known_from < len(self._known):
             self._load_arrivals(line)

@@ -26,7 +26,7 @@ class SourceSettings(Struct, frozen=True):
     """One kind of file to read."""
 
     source: str
-    paths: list[str]
+    paths: list[str] = msgspec.field(default_factory=list)
     zone: str | None = None
     host: str | None = None
     options: dict[str, Any] = msgspec.field(default_factory=dict)

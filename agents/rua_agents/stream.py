@@ -16,6 +16,8 @@ from rua_agents.tally import Tally
 
 log = logging.getLogger(__name__)
 SILENCE_MS = 2_000
+LEAP_YEAR_MS = 1_984_000_000_000
+"""In 2032: whether a record holds a time must not depend on when it is read, and 29 February is one."""
 FIRST_RECORDS = 20
 """If none of so many can be read, the file is probably of another source."""
 
@@ -53,7 +55,7 @@ class Origin:
 
     def source_id(self, first: RawRecord, twin_of: str = "") -> str | None:
         """The id that the file's first record gives, or None if it holds no time."""
-        if self.collector.time_ms(first, self.zone) is None:
+        if self.collector.time_ms(first, self.zone, LEAP_YEAR_MS) is None:
             return None
         return identity.source_id(self.platform, self.collector.name, self.host, first.data, twin_of)
 

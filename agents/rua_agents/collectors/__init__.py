@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
 from rua_agents.collectors.contract import Collector, Draft, Parser, Place
-from rua_agents.collectors.nginx_json import NginxJson
-from rua_agents.collectors.pgaudit_jsonlog import PgauditJsonlog
 
 __all__ = ["COLLECTORS", "Collector", "Draft", "Parser", "Place"]
 
-COLLECTORS: dict[str, Collector] = {
-    collector.name: collector
-    for collector in (
-        PgauditJsonlog(),
-        NginxJson(),
-    )
+MODULES: Mapping[str, str] = {
+    "nginx-json": "nginx_json:NginxJson",
+    "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",
 }
+"""Name of a source → its module here and its class."""
+
+
+class _Registry(Mapping[str, Collector]):
+    """Imports a collector when it is asked for: an agent pays only for what it reads (the SQL grammar costs 38 MB)."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = modules
+        self._made: dict[str, Collector] = {}
+
+    def __getitem__(self, name: str) -> Collector:
+        if name not in self._made:
+            module, _, kind = self._modules[name].partition(":")
+            self._made[name] = getattr(import_module(f"{__name__}.{module}"), kind)()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._modules
+
+
+COLLECTORS: Mapping[str, Collector] = _Registry(MODULES)

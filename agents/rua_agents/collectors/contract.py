@@ -74,8 +74,8 @@ class Collector(Protocol):
         """Cuts the bytes by the format's grammar."""
         ...
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None) -> int | None:
-        """The record's own time, or None if it holds none."""
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int) -> int | None:
+        """The record's own time, or None if it holds none. `now_ms` tells the year of a stamp that names none."""
         ...
 
     def parser(self, place: Place) -> Parser:

@@ -49,8 +49,9 @@ class NginxJson:
         """One JSON object a line."""
         return LineSplitter(offset, limit_bytes)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None) -> int | None:
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int) -> int | None:
         """When the request ended."""
+        del now_ms
         try:
             return occurred(fields_of(read_object(record.data, truncated=record.truncated)[0]), zone)
         except (NotJson, BadTime):

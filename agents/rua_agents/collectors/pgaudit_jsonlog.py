@@ -55,8 +55,9 @@ class PgauditJsonlog:
         """One JSON object a line."""
         return LineSplitter(offset, limit_bytes)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None) -> int | None:
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int) -> int | None:
         """The record's own time."""
+        del now_ms
         try:
             return stamp_ms(_line(record)[0].timestamp or "", zone)
         except (NotJson, msgspec.ValidationError, BadTime):
