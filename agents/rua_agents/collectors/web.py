@@ -1,0 +1,154 @@
+"""Requests to events, whatever web server wrote them and in whatever spelling."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from urllib.parse import parse_qsl
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rua_common.settings import Struct
+from rua_schemas.events import Label
+
+from rua_agents import labels
+from rua_agents.collectors.contract import Draft, Place
+from rua_agents.collectors.drafting import Ignored, RecordParser, Unreadable, draft, party, registered
+from rua_agents.collectors.nginx_fields import FIELDS, Fields, text
+from rua_agents.collectors.nginx_requests import (
+    NO_DATA,
+    Request,
+    actor_type_of,
+    bytes_of,
+    kind_of,
+    outcome_of,
+    request_line,
+    target,
+)
+from rua_agents.records import RawRecord
+from rua_agents.times import BadTime, common_log_ms, epoch_seconds_ms, stamp_ms
+
+
+class WebOptions(Struct, frozen=True):
+    """Options of every source of requests."""
+
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
+    """Meaning → the log's own field name, e.g. `merchant: x_seller`."""
+    query_keys: list[str] = msgspec.field(default_factory=list)
+    """Keys of the query string that may be kept, with numbers and tokens replaced. None by default."""
+
+
+def occurred(fields: Fields, zone: ZoneInfo | None) -> int:
+    """Milliseconds since the epoch at which the request ended.
+
+    Raises:
+        BadTime: no field holds a time that can be read.
+    """
+    try:
+        if fields.seconds is not None:
+            return epoch_seconds_ms(fields.seconds)
+    except BadTime:
+        if fields.iso is None and fields.clf is None:
+            raise
+    if isinstance(fields.iso, str):
+        return stamp_ms(fields.iso, zone)
+    if isinstance(fields.iso, int | float):
+        return epoch_seconds_ms(fields.iso)
+    if isinstance(fields.clf, str):
+        return common_log_ms(fields.clf)
+    raise BadTime("no time")
+
+
+class WebParser(RecordParser):
+    """Every request is an event of its own."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        options: WebOptions = place.options
+        self.given = tuple((field, name) for field, name in options.fields.items() if field in FIELDS)
+        self._query_keys = frozenset(options.query_keys)
+
+    @abstractmethod
+    def fields(self, record: RawRecord) -> tuple[Fields, int]:
+        """What the record says, and how many characters had to be replaced to read it.
+
+        Raises:
+            Unreadable, NotJson: the record breaks the format's grammar.
+        """
+
+    def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
+        """The event of this request."""
+        fields, replaced = self.fields(record)
+        at_ms = occurred(fields, self.place.zone)
+        # what was cut off may have been the request
+        if not record.truncated and not any(map(text, (fields.request, fields.path, fields.status))):
+            raise Unreadable("no_request")
+        self.place.tally.replaced += replaced
+        return [self._event(record, observed_at, at_ms, fields, _request(fields))]
+
+    def _event(self, record: RawRecord, observed_at: int, at_ms: int, fields: Fields, request: Request) -> Draft:
+        place, (method, where) = self.place, request
+        user, address, agent = text(fields.user), text(fields.address), text(fields.agent)
+        who = party(place, at_ms, user, address)
+        tool = labels.product(agent) if agent else None
+        kind, action = kind_of(fields, method, where)
+        sent, quality = bytes_of(fields, method)
+        exports = action == "export"
+        session = text(fields.session)
+        return draft(
+            place,
+            record,
+            observed_at,
+            at_ms,
+            merchant=registered(place, "merchant", text(fields.merchant), at_ms),
+            app=registered(place, "app", text(fields.app), at_ms),
+            channel="web",
+            kind=kind,
+            action=action,
+            outcome=outcome_of(fields, method),
+            actor=who.actor or who.source_ip,
+            actor_type=actor_type_of(user, who.source_ip, tool),
+            session=place.keys.at(at_ms).pseudonym("session", session) if session else None,
+            dataset=where.shape if where else None,
+            bytes=sent,
+            bytes_quality=quality,
+            tool=tool,
+            destination=who.destination if exports else None,
+            destination_external=who.external if exports else None,
+            source_ip=who.source_ip,
+            source_network=who.source_network,
+            labels=self._labels(fields) if self._query_keys else (),
+        )
+
+    def _labels(self, fields: Fields) -> tuple[Label, ...]:
+        query = text(fields.query)
+        if query is None:
+            request = request_line(text(fields.request) or "")
+            query = request[1].partition("?")[2] if request else ""
+        pairs = parse_qsl(query, keep_blank_values=False) if query else []
+        return tuple(
+            Label(key=f"query.{key}", value=labels.segment_shape(value)[: labels.MAX_CHARACTERS])
+            for key, value in pairs
+            if key in self._query_keys
+        )
+
+
+def _request(fields: Fields) -> Request:
+    """Method and target.
+
+    Raises:
+        Ignored: the request is no event.
+    """
+    method, path = text(fields.method), text(fields.path)
+    request = text(fields.request)
+    line = request_line(request) if request else None
+    if request and not line and not path:
+        raise Ignored("not_http")
+    if line:
+        method, path = method or line[0], path or line[1]
+    if method in NO_DATA:
+        raise Ignored("carries_no_data")
+    where = target(path) if path else None
+    if where and where.static and not where.downloads:
+        raise Ignored("static")
+    return Request(method, where)
