@@ -34,7 +34,7 @@ def drafts(
         UnsupportedFile: it is not UTF-8.
     """
     stream = SourceStream(origin, path, warns=False)
-    splitter = origin.collector.splitter(0, limit_bytes)
+    splitter = origin.splitter(0, limit_bytes)
     first = True
     while chunk := file.read(CHUNK_BYTES):
         if first:

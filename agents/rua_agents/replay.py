@@ -49,7 +49,7 @@ class ReplayedFile:
         self._known: array[int] = array("I")
         self._known_from = 0
         self._file = open(path, "rb")  # noqa: SIM115 - stays open as long as the replay
-        self._splitter = origin.collector.splitter(0, limits.record_bytes)
+        self._splitter = origin.splitter(0, limits.record_bytes)
         self._ahead: list[RawRecord] = []
         self._next_line = 0
         self._last_arrival = settings.start_ms
@@ -60,7 +60,7 @@ class ReplayedFile:
         self.stream.load(state.stream)
         self._last_arrival = max(self._last_arrival, self.stream.last_observed_at)
         self._file.seek(state.offset)
-        self._splitter = self.origin.collector.splitter(state.offset, self._limits.record_bytes)
+        self._splitter = self.origin.splitter(state.offset, self._limits.record_bytes)
         self._ahead, self._next_line = [], state.line
 
     def dump(self) -> FileState:
@@ -117,7 +117,7 @@ class ReplayedFile:
 
     def _arrival(self, line: int, record: RawRecord) -> int | None:
         if self._arrivals is None:
-            own = self.origin.collector.time_ms(record, self.origin.zone, self._last_arrival)
+            own = self.origin.time_ms(record, self._last_arrival)
             return max(self._last_arrival, own or 0)
         if not 0 <= line - self._known_from < len(self._known):
             self._load_arrivals(line)

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from rua_agents import identity
 from rua_agents.collectors import Collector, Draft, Parser, Place
 from rua_agents.pseudonyms import KeyRing
-from rua_agents.records import RawRecord
+from rua_agents.records import RawRecord, Splitter
 from rua_agents.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -53,9 +53,17 @@ class Origin:
             ids=identity.EventIds(self.platform, source_id),
         )
 
+    def splitter(self, offset: int, limit_bytes: int) -> Splitter:
+        """Cuts the file's bytes from this offset on."""
+        return self.collector.splitter(offset, limit_bytes, self.options)
+
+    def time_ms(self, record: RawRecord, now_ms: int) -> int | None:
+        """The record's own time, or None if it holds none."""
+        return self.collector.time_ms(record, self.zone, now_ms, self.options)
+
     def source_id(self, first: RawRecord, twin_of: str = "") -> str | None:
         """The id that the file's first record gives, or None if it holds no time."""
-        if self.collector.time_ms(first, self.zone, LEAP_YEAR_MS) is None:
+        if self.time_ms(first, LEAP_YEAR_MS) is None:
             return None
         return identity.source_id(self.platform, self.collector.name, self.host, first.data, twin_of)
 

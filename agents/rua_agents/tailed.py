@@ -51,14 +51,14 @@ class TailedFile:
     def restart(self) -> None:
         """Reads from the start, as a new source."""
         self.stream = SourceStream(self.origin, self.path, self._taken)
-        self._splitter = self.origin.collector.splitter(0, self._limits.record_bytes)
+        self._splitter = self.origin.splitter(0, self._limits.record_bytes)
         self._read_bytes = 0
         self._prefix_bytes, self._prefix_hash = 0, ""
         self._seen: _Seen | None = None
 
     def first_record(self) -> RawRecord | None:
         """The first record, if it is complete."""
-        splitter = self.origin.collector.splitter(0, self._limits.record_bytes)
+        splitter = self.origin.splitter(0, self._limits.record_bytes)
         at = 0
         while chunk := os.pread(self._descriptor, self._limits.read_bytes, at):
             at += len(chunk)
@@ -83,7 +83,7 @@ class TailedFile:
         """Goes on where a checkpoint stands."""
         self.stream = SourceStream(self.origin, self.path, self._taken)
         self.stream.load(state.stream)
-        self._splitter = self.origin.collector.splitter(state.offset, self._limits.record_bytes)
+        self._splitter = self.origin.splitter(state.offset, self._limits.record_bytes)
         self._read_bytes = state.offset
         self._prefix_bytes, self._prefix_hash = state.prefix_bytes, state.prefix_hash
 

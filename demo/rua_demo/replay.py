@@ -248,14 +248,15 @@ def _arrivals(folder: Path, described: World, source: Source, *, path: Path, end
 def _own_times(file: Path, described: World, source: Source, ends: Offsets) -> Arrivals:
     """Each line arrives at its record's own time, but never before the line above it."""
     collector, zone = COLLECTORS[source.source], ZoneInfo(source.zone)
-    splitter = collector.splitter(0, DEFAULT_LIMIT_BYTES)
+    options = collector.options()
+    splitter = collector.splitter(0, DEFAULT_LIMIT_BYTES, options)
     records: list[tuple[int, int]] = []
     latest = described.start_ms
     with world.open_log(file) as original:
         while True:
             chunk = original.read(READ_BYTES)
             for record in splitter.feed(chunk) if chunk else splitter.finish():
-                at_ms = collector.time_ms(record, zone)
+                at_ms = collector.time_ms(record, zone, latest, options)
                 latest = latest if at_ms is None else max(latest, at_ms)
                 records.append((record.offset, latest - described.start_ms))
             if not chunk:

@@ -70,11 +70,11 @@ class Collector(Protocol):
     name: str
     options: type[msgspec.Struct]
 
-    def splitter(self, offset: int, limit_bytes: int) -> Splitter:
-        """Cuts the bytes by the format's grammar."""
+    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
+        """Cuts the bytes by the format's grammar. `options` is the collector's own struct, here and below."""
         ...
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int) -> int | None:
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time, or None if it holds none. `now_ms` tells the year of a stamp that names none."""
         ...
 

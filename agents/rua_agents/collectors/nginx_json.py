@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -20,13 +21,14 @@ class NginxJson:
     name = "nginx-json"
     options: type[msgspec.Struct] = WebOptions
 
-    def splitter(self, offset: int, limit_bytes: int) -> Splitter:
+    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
         """One JSON object a line."""
+        del options
         return LineSplitter(offset, limit_bytes)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int) -> int | None:
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the request ended."""
-        del now_ms
+        del now_ms, options
         try:
             return occurred(fields_of(read_object(record.data, truncated=record.truncated)[0]), zone)
         except (NotJson, BadTime):

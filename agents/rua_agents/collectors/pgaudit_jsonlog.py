@@ -51,13 +51,14 @@ class PgauditJsonlog:
     name = "pgaudit-jsonlog"
     options: type[msgspec.Struct] = PgauditOptions
 
-    def splitter(self, offset: int, limit_bytes: int) -> Splitter:
+    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
         """One JSON object a line."""
+        del options
         return LineSplitter(offset, limit_bytes)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int) -> int | None:
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time."""
-        del now_ms
+        del now_ms, options
         try:
             return stamp_ms(_line(record)[0].timestamp or "", zone)
         except (NotJson, msgspec.ValidationError, BadTime):

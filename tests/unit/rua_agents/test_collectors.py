@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import COLLECTORS, Draft
 from rua_agents.records import RawRecord
-from rua_agents.settings import zone_of
 from rua_agents.stream import LEAP_YEAR_MS, SourceStream
 from rua_agents.tally import Tally
 from rua_common.clock import ManualClock
@@ -31,7 +30,7 @@ HOSTILE = st.sampled_from(
 
 def records_of(source: str, data: bytes) -> list[RawRecord]:
     """The records of these bytes."""
-    splitter = COLLECTORS[source].splitter(0, LIMIT_BYTES)
+    splitter = origin(source).splitter(0, LIMIT_BYTES)
     return [*splitter.feed(data), *splitter.finish()]
 
 
@@ -39,7 +38,7 @@ def read(source: str, data: bytes, size: int = 1 << 16) -> tuple[list[Draft], Ta
     """The events of these bytes, fed in chunks of this size."""
     tally = Tally()
     stream = SourceStream(origin(source, tally, zone=zone_name(source)), "log", warns=False)
-    splitter, made = COLLECTORS[source].splitter(0, LIMIT_BYTES), []
+    splitter, made = origin(source).splitter(0, LIMIT_BYTES), []
     for at in range(0, len(data), size):
         for record in splitter.feed(data[at : at + size]):
             made += stream.feed(record, START_MS)
@@ -112,7 +111,7 @@ def test_a_restart_after_any_record_gives_the_same_events(source: str) -> None:
         second = SourceStream(origin(source, tally, zone=zone_name(source)), "log", warns=False)
         second.load(msgspec.json.decode(msgspec.json.encode(first.dump())))
         at = records[stop].offset
-        splitter = COLLECTORS[source].splitter(at, LIMIT_BYTES)
+        splitter = origin(source).splitter(at, LIMIT_BYTES)
         for record in [*splitter.feed(data[at:]), *splitter.finish()]:
             made += second.feed(record, START_MS)
         made += second.flush()
@@ -122,10 +121,10 @@ def test_a_restart_after_any_record_gives_the_same_events(source: str) -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_first_record_of_a_sample_holds_a_time(source: str) -> None:
     """So its file has an id that survives a lost checkpoint."""
-    zone = zone_of(zone_name(source))
+    one = origin(source, zone=zone_name(source))
     first = records_of(source, sample_of(source))[0]
-    assert COLLECTORS[source].time_ms(first, zone, LEAP_YEAR_MS)
-    assert COLLECTORS[source].time_ms(first._replace(data=b"{}"), zone, LEAP_YEAR_MS) is None
+    assert one.time_ms(first, LEAP_YEAR_MS)
+    assert one.time_ms(first._replace(data=b"{}"), LEAP_YEAR_MS) is None
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -163,7 +162,7 @@ def test_a_record_that_is_cut_is_counted_and_its_event_says_so(source: str) -> N
     """A limit below most records: nothing is lost in silence."""
     tally = Tally()
     stream = SourceStream(origin(source, tally, zone=zone_name(source)), "log", warns=False)
-    splitter, made = COLLECTORS[source].splitter(0, 200), []
+    splitter, made = origin(source).splitter(0, 200), []
     records = [*splitter.feed(sample_of(source)), *splitter.finish()]
     for record in records:
         made += stream.feed(record, START_MS)

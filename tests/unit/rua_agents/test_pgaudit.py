@@ -248,7 +248,7 @@ def while_open(*lines: bytes) -> list[int | None]:
     """Rows of the events that come while the file may still grow."""
     place = origin("pgaudit-jsonlog", Tally())
     stream = SourceStream(place, "log", warns=False)
-    records = place.collector.splitter(0, 1 << 20).feed(b"".join(lines))
+    records = place.splitter(0, 1 << 20).feed(b"".join(lines))
     return [draft.rows for record in records for draft in stream.feed(record, START_MS)]
 
 

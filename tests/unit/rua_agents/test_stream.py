@@ -53,7 +53,7 @@ def _line(what: str, at: int, n: int, common: dict[str, Any]) -> bytes:
 
 def feed(stream: SourceStream, data: bytes, offset: int = 0) -> list[Draft]:
     """Everything from an offset on, without the end of the file."""
-    splitter = stream.origin.collector.splitter(offset, 1 << 20)
+    splitter = stream.origin.splitter(offset, 1 << 20)
     return [draft for record in splitter.feed(data[offset:]) for draft in stream.feed(record, T)]
 
 
@@ -95,7 +95,7 @@ def test_positions_grow_ids_differ_and_every_record_is_accounted_for(data: bytes
 def test_any_chunking_of_the_bytes_gives_the_same_events(data: bytes, size: int) -> None:
     """A read may end anywhere."""
     stream = SourceStream(origin("pgaudit-jsonlog"), "log")
-    splitter = stream.origin.collector.splitter(0, 1 << 20)
+    splitter = stream.origin.splitter(0, 1 << 20)
     chunks = [data[i : i + size] for i in range(0, len(data), size)]
     made = [d for chunk in chunks for record in splitter.feed(chunk) for d in stream.feed(record, T)]
     whole, _ = parse("pgaudit-jsonlog", data)
@@ -137,7 +137,7 @@ def test_what_is_personal_never_leaves(secret: str, source: str, draw: st.DataOb
 def test_two_live_files_never_share_an_id() -> None:
     """The second one with the same first record is told apart by its path; without a time in it, by chance."""
     first = web_line(T)
-    record = origin("nginx-json").collector.splitter(0, 1 << 20).feed(first)[0]
+    record = origin("nginx-json").splitter(0, 1 << 20).feed(first)[0]
     one = SourceStream(origin("nginx-json"), "/a").identify(record)
     assert one == SourceStream(origin("nginx-json"), "/b").identify(record)
     assert one != SourceStream(origin("nginx-json"), "/b", taken=lambda _: True).identify(record)

@@ -8,7 +8,9 @@ import pytest
 from rua_common.errors import BadConfiguration
 from rua_sinks.migrate import Migration, released, statements, substitutions
 
-HARMLESS_TWICE = re.compile(r"^(CREATE (TABLE|DATABASE|VIEW) IF NOT EXISTS|ALTER TABLE \S+ \w+ \w+ IF (NOT )?EXISTS)\b")
+HARMLESS_TWICE = re.compile(
+    r"^(CREATE (TABLE|DATABASE|VIEW) IF NOT EXISTS|ALTER TABLE \S+\s+(ON CLUSTER \S+\s+)?\w+ \w+ IF (NOT )?EXISTS)\b"
+)
 
 
 def faults(migrations: list[Migration]) -> list[str]:
