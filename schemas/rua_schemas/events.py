@@ -87,6 +87,7 @@ class TelemetryEvent(msgspec.Struct, frozen=True, kw_only=True):
     clock_offset_ms: int | None = None
     clock_error_ms: int | None = None
     labels: tuple[Label, ...] = ()
+    chain: str | None = None
 
 
 class Number(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +131,13 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[Evidence, ...] = ()
 
 
+class Count(msgspec.Struct, frozen=True, kw_only=True):
+    """How many, and why."""
+
+    reason: str
+    count: int
+
+
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """An agent says that it lives and up to where its numbering goes."""
 
@@ -146,6 +154,26 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     clock_offset_ms: int | None = None
     clock_error_ms: int | None = None
+    beat_seq: int | None = None
+    interval_ms: int | None = None
+    quiet_until: int | None = None
+    chain_seq: int | None = None
+    chain_head: str | None = None
+    previous_epoch: int | None = None
+    previous_seq: int | None = None
+    previous_head: str | None = None
+    events_dead: int | None = None
+    records_read: int | None = None
+    records_merged: int | None = None
+    records_ignored: int | None = None
+    dropped: tuple[Count, ...] = ()
+    spool_records: int | None = None
+    spool_bytes: int | None = None
+    sources: tuple[str, ...] = ()
+    config_digest: str | None = None
+    signing_key_id: str | None = None
+    signature_version: int | None = None
+    signature: str | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

@@ -34,7 +34,7 @@ def _table(name: str, kind: type[Alert | Heartbeat | DeadLetter], *times: str) -
 
 
 ALERTS = _table("alerts", Alert, "window_start", "window_end", "raised_at")
-HEARTBEATS = _table("heartbeats", Heartbeat, "sent_at")
+HEARTBEATS = _table("heartbeats", Heartbeat, "sent_at", "quiet_until")
 DEAD_LETTERS = _table("dead_letters", DeadLetter, "failed_at")
 
 
