@@ -10,6 +10,7 @@ from rua_agents.collectors.contract import Collector, Draft, Parser, Place
 __all__ = ["COLLECTORS", "Collector", "Draft", "Parser", "Place"]
 
 MODULES: Mapping[str, str] = {
+    "nginx-combined": "nginx_combined:NginxCombined",
     "nginx-json": "nginx_json:NginxJson",
     "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",
 }
