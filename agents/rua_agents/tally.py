@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 log = logging.getLogger(__name__)
@@ -28,8 +29,10 @@ def shape(text: str) -> str:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one agent, or of one run of `parse`."""
+    """Counts of one source of an agent, or of one run of `parse`."""
 
+    read_bytes: int = 0
+    """Those of an incomplete last record too."""
     records: int = 0
     events: int = 0
     """Records, or groups of merged ones, that are an event."""
@@ -39,6 +42,27 @@ class Tally:
     replaced: int = 0
     ignored: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Events or records that were lost before they could be sent: `spool_full`, `sdk_overflow`, `source_gap` …"""
+
+    @staticmethod
+    def total(tallies: Iterable[Tally]) -> Tally:
+        """The sum over an agent's sources."""
+        found = Tally()
+        for one in tallies:
+            found.read_bytes += one.read_bytes
+            found.records += one.records
+            found.events += one.events
+            found.split += one.split
+            found.merged += one.merged
+            found.replaced += one.replaced
+            for mine, other in (
+                (found.ignored, one.ignored),
+                (found.failed, one.failed),
+                (found.dropped, one.dropped),
+            ):
+                mine.update(dict(other))  # a copy: another thread may be counting
+        return found
 
     @property
     def open(self) -> int:

@@ -104,7 +104,16 @@ def _allowed(kind: Any, steps: Sequence[str], *, unknown: bool) -> list[str]:
             return [str(v) for v in one.values]
         if isinstance(one, msgspec.inspect.EnumType):
             return [str(v.value) for v in one.cls]
+        if isinstance(one, msgspec.inspect.IntType | msgspec.inspect.FloatType) and (one.ge, one.le) != (None, None):
+            return [_range(one.ge, one.le)]
     return []
+
+
+def _range(least: float | None, most: float | None) -> str:
+    """`1024 to 268435456`, or only one end of it."""
+    if least is None or most is None:
+        return f"at most {most:g}" if least is None else f"{least:g} or more"
+    return f"{least} to {most}"
 
 
 def _descend(at: msgspec.inspect.Type, step: str) -> msgspec.inspect.Type:
