@@ -10,6 +10,8 @@ from rua_agents.collectors.contract import Collector, Draft, Parser, Place
 __all__ = ["COLLECTORS", "Collector", "Draft", "Parser", "Place"]
 
 MODULES: Mapping[str, str] = {
+    "envoy-json": "envoy_json:EnvoyJson",
+    "envoy-text": "envoy_text:EnvoyText",
     "nginx-combined": "nginx_combined:NginxCombined",
     "nginx-json": "nginx_json:NginxJson",
     "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",

@@ -45,6 +45,7 @@ class CombinedOptions(WebOptions, frozen=True):
         Raises:
             ValueError: lines of this format could be read in two ways, or hold no time.
         """
+        WebOptions.__post_init__(self)
         _format(self.format)
         if not any(f"${name}" in self.format for name in _IDENTITY_TIMES):
             raise ValueError("format holds no time: add [$time_local]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,19 @@ class WebOptions(Struct, frozen=True):
     """Meaning → the log's own field name, e.g. `merchant: x_seller`."""
     query_keys: list[str] = msgspec.field(default_factory=list)
     """Keys of the query string that may be kept, with numbers and tokens replaced. None by default."""
+    meanings: ClassVar[frozenset[str]] = frozenset(FIELDS)
+
+    def __post_init__(self) -> None:
+        """Refuses what nobody would look at.
+
+        Raises:
+            ValueError: `fields` names no meaning of this source.
+        """
+        unknown = sorted(set(self.fields) - self.meanings)
+        if unknown:
+            raise ValueError(
+                f"fields: nothing is called {', '.join(unknown)}; known: {', '.join(sorted(self.meanings))}"
+            )
 
 
 def occurred(fields: Fields, zone: ZoneInfo | None) -> int:
@@ -65,7 +79,7 @@ class WebParser(RecordParser):
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         options: WebOptions = place.options
-        self.given = tuple((field, name) for field, name in options.fields.items() if field in FIELDS)
+        self.given = tuple(options.fields.items())
         self._query_keys = frozenset(options.query_keys)
 
     @abstractmethod

@@ -1,0 +1,123 @@
+"""Envoy's access log as text: its default format, or one's own.
+
+Envoy writes header values as they come, quotes included, so a client can write a quote into its path or its user
+agent. Then nobody can tell where a value ends. Such a line is still an event, with its time and nothing that a client
+could have forged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from rua_agents.collectors import envoy
+from rua_agents.collectors.access_format import QUOTE, Format, compiled, parts_of
+from rua_agents.collectors.contract import Draft, Parser, Place
+from rua_agents.collectors.drafting import Unreadable
+from rua_agents.collectors.nginx_fields import Fields
+from rua_agents.collectors.web import WebOptions, WebParser, occurred
+from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.times import BadTime
+
+DEFAULT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" '
+    '"%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"'
+)
+_OPERATOR = re.compile(r"%([A-Z_]+(?:\([^)]*\))?)(?::\d+)?%", re.ASCII)
+_START = re.compile(r"\[(\d{4}-\d\d-\d\dT[0-9:.]+Z)\]", re.ASCII)
+STRICT = frozenset(
+    (
+        *("START_TIME", "PROTOCOL", "RESPONSE_CODE", "RESPONSE_FLAGS", "BYTES_RECEIVED", "BYTES_SENT", "DURATION"),
+        *("RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)", "UPSTREAM_HOST", "DOWNSTREAM_REMOTE_ADDRESS", "REQ(:METHOD)"),
+        *("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_LOCAL_ADDRESS", "CONNECTION_ID"),
+    )
+)
+"""Operators whose values never hold a blank, whatever a client sends."""
+
+
+class EnvoyTextOptions(WebOptions, frozen=True):
+    """Options of envoy-text."""
+
+    format: str = DEFAULT
+    """The `text_format` as it stands in Envoy's configuration, without its line end."""
+
+    def __post_init__(self) -> None:
+        """Compiles the format once.
+
+        Raises:
+            ValueError: lines of this format could be read in two ways, or hold no time.
+        """
+        WebOptions.__post_init__(self)
+        _format(self.format)
+        if "[%START_TIME%]" not in self.format:
+            raise ValueError("format holds no [%START_TIME%]")
+
+
+@lru_cache(64)
+def _format(text: str) -> Format:
+    return compiled(parts_of(text.removesuffix("\n"), _OPERATOR, STRICT, envoy.OPERATORS))
+
+
+def read(record: RawRecord, options: EnvoyTextOptions) -> tuple[Fields, int]:
+    """The values of a line, and how many characters were replaced.
+
+    Raises:
+        Unreadable: the line was not made by the format.
+        BadTime: no start time.
+    """
+    line = record.data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    layout, given = _format(options.format), dict(options.fields)
+    if _is_ambiguous(line, layout):
+        values = {"start": found[1]} if (found := _START.search(line)) else {}
+    else:
+        values = layout.read(line, truncated=record.truncated)
+    return envoy.fields(lambda meaning: values.get(given.get(meaning, meaning))), line.count(
+        "\N{REPLACEMENT CHARACTER}"
+    )
+
+
+def _is_ambiguous(line: str, layout: Format) -> bool:
+    """Whether a client has written a quote: no value after the time is certain then."""
+    return line.count(QUOTE) > layout.quotes
+
+
+class EnvoyText:
+    """The collector."""
+
+    name = "envoy-text"
+    options: type[msgspec.Struct] = EnvoyTextOptions
+
+    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
+        """One request a line."""
+        del options
+        return LineSplitter(offset, limit_bytes)
+
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+        """When the request ended."""
+        del now_ms
+        try:
+            return occurred(read(record, options)[0], zone)
+        except (Unreadable, BadTime):
+            return None
+
+    def parser(self, place: Place) -> Parser:
+        """A parser for one file."""
+        return _Parser(place)
+
+
+class _Parser(WebParser):
+    def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
+        """The event of this request; one of which most is not certain counts as truncated."""
+        if _is_ambiguous(record.data.decode("utf-8", "replace"), _format(self.place.options.format)):
+            record = record._replace(truncated=True)
+        return super().read(record, observed_at)
+
+    def fields(self, record: RawRecord) -> tuple[Fields, int]:
+        """The values of the line."""
+        return read(record, self.place.options)
