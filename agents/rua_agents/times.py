@@ -16,7 +16,7 @@ _STAMP = re.compile(r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,
 _OFFSET = re.compile(r"(?:GMT|UTC)?([+-])(\d{1,2})(?::?(\d\d))?(?::?\d\d)?", re.ASCII)
 _UTC_NAMES = frozenset(("Z", "UTC", "GMT", "UCT", "Zulu"))
 _CLF = re.compile(r"(\d\d)/([A-Z][a-z]{2})/(\d{4}):(\d\d:\d\d:\d\d) ([+-]\d{4})", re.ASCII)
-_MONTHS = {m: i for i, m in enumerate(re.findall("...", "JanFebMarAprMayJunJulAugSepOctNovDec"), 1)}
+MONTHS = {m: i for i, m in enumerate(re.findall("...", "JanFebMarAprMayJunJulAugSepOctNovDec"), 1)}
 
 
 class BadTime(ValueError):
@@ -96,9 +96,9 @@ def common_log_ms(text: str) -> int:
         BadTime: not that form.
     """
     found = _CLF.fullmatch(text)
-    if not found or found[2] not in _MONTHS:
+    if not found or found[2] not in MONTHS:
         raise BadTime("no common-log time")
-    return _second_ms(f"{found[3]}-{_MONTHS[found[2]]:02}-{found[1]} {found[4]}{found[5]}", None)
+    return _second_ms(f"{found[3]}-{MONTHS[found[2]]:02}-{found[1]} {found[4]}{found[5]}", None)
 
 
 def epoch_seconds_ms(value: object) -> int:

@@ -10,8 +10,11 @@ from rua_agents.collectors.contract import Collector, Draft, Parser, Place
 __all__ = ["COLLECTORS", "Collector", "Draft", "Parser", "Place"]
 
 MODULES: Mapping[str, str] = {
+    "auth-log": "auth_log:AuthLog",
     "envoy-json": "envoy_json:EnvoyJson",
     "envoy-text": "envoy_text:EnvoyText",
+    "mongodb-audit": "mongodb_audit:MongodbAudit",
+    "mongodb-log": "mongodb_log:MongodbLog",
     "nginx-combined": "nginx_combined:NginxCombined",
     "nginx-json": "nginx_json:NginxJson",
     "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",

@@ -1,0 +1,120 @@
+"""auth.log or /var/log/secure: sudo, su, logins, changes of accounts, with old stamps or ISO ones.
+
+Any local program may write a line under any program's name (`logger -t sudo`), so this source tells what was logged,
+not what was done; auditd cannot be imitated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rua_common.settings import Struct
+
+from rua_agents.collectors import accounts, sudo
+from rua_agents.collectors.contract import Draft, Parser, Place
+from rua_agents.collectors.drafting import Ignored, RecordParser
+from rua_agents.collectors.host import Deed, event_of
+from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.syslog import Stamps
+from rua_agents.times import BadTime
+
+_SESSION = re.compile(r"pam_\w+\((?P<service>[\w.@-]+):session\): session (?P<what>opened|closed) for user ", re.ASCII)
+_UID = re.compile(r"\(uid=\d+\)", re.ASCII)
+SERVICES_OF_OTHERS = frozenset(
+    ("sudo", "sudo-i", "su", "su-l", "cron", "crond", "runuser", "runuser-l", "systemd-user")
+)
+"""Their sessions only follow what their own line has told."""
+
+
+class AuthLogOptions(Struct, frozen=True):
+    """No options."""
+
+
+class AuthLog:
+    """The collector."""
+
+    name = "auth-log"
+    options: type[msgspec.Struct] = AuthLogOptions
+
+    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
+        """One record a line; syslog writes a line's end inside of a message as `#012`."""
+        del options
+        return LineSplitter(offset, limit_bytes)
+
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+        """The daemon's stamp."""
+        del options
+        try:
+            return Stamps(zone).read(_text(record), now_ms).at_ms
+        except BadTime:
+            return None
+
+    def parser(self, place: Place) -> Parser:
+        """A parser for one file."""
+        return _Parser(place)
+
+
+def _text(record: RawRecord) -> str:
+    return record.data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def session_opened(message: str) -> Deed:
+    """`pam_unix(sshd:session): session opened for user ana(uid=10001) by (uid=0)`."""
+    found = _SESSION.match(message)
+    if found is None:
+        raise Ignored("other_message")
+    if found["what"] == "closed":
+        raise Ignored("session_closed")
+    if found["service"] in SERVICES_OF_OTHERS:
+        raise Ignored("session_of_command")
+    user = message[found.end() :].rpartition(" by ")[0] or message[found.end() :]
+    return Deed("authentication", user=_UID.sub("", user))
+
+
+READERS: Mapping[str, Callable[[str], Deed]] = {
+    "sudo": sudo.deed,
+    "su": accounts.su,
+    "sshd": accounts.sshd,
+    "sshd-session": accounts.sshd,
+    "passwd": accounts.passwd,
+    "chpasswd": accounts.passwd,
+    "useradd": accounts.useradd,
+    "usermod": accounts.usermod,
+    "userdel": accounts.userdel,
+    "groupadd": accounts.group,
+    "groupdel": accounts.group,
+    "groupmod": accounts.group,
+    "gpasswd": accounts.gpasswd,
+}
+"""Program → reader of its messages."""
+
+
+class _Parser(RecordParser):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._stamps = Stamps(place.zone)
+
+    def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
+        """The event of a line."""
+        text = _text(record)
+        line = self._stamps.read(text, observed_at)
+        self.place.tally.replaced += text.count("\N{REPLACEMENT CHARACTER}")
+        if line.message.startswith("pam_") and ":session)" in line.message:
+            deed = session_opened(line.message)
+        elif line.program in READERS:
+            deed = READERS[line.program](line.message)
+        else:
+            raise Ignored("other_program")
+        return [event_of(deed, self.place, record, observed_at, line.at_ms)]
+
+    def dump(self) -> dict[str, Any]:
+        """The last line's time."""
+        return {"last_ms": self._stamps.last_ms}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `dump` was taken."""
+        self._stamps.last_ms = state.get("last_ms", 0)

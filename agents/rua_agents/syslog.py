@@ -1,0 +1,89 @@
+"""Lines as syslog daemons write them: `<stamp> <host> <program>[<pid>]: <message>`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from rua_agents.times import MONTHS, BadTime, stamp_ms
+
+DAY_MS = 86_400_000
+TOLERANCE_MS = 60_000
+"""Lines of one file are in order, but for threads that were overtaken by less than this."""
+YEARS_BACK = 9
+"""29 February occurs at least once in so many."""
+_TRADITIONAL = re.compile(r"([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d) ", re.ASCII)
+_PRIORITY = re.compile(r"<\d{1,3}>(?:1 )?", re.ASCII)
+
+
+class SyslogLine(NamedTuple):
+    """What stands before the message is written by the daemon; the message may come from anybody."""
+
+    at_ms: int
+    program: str
+    """Empty if the line names none."""
+    message: str
+
+
+class Stamps:
+    """Time stamps of one file, in order: tells the year and the hour that the clock shows twice."""
+
+    def __init__(self, zone: ZoneInfo | None, last_ms: int = 0) -> None:
+        self._zone = zone
+        self.last_ms = last_ms
+        """Time of the line before; kept in the checkpoint, so that a re-read finds the same hour."""
+
+    def read(self, line: str, now_ms: int) -> SyslogLine:
+        """Cuts a line.
+
+        Args:
+            line: without its end.
+            now_ms: when it was read; tells the year of a stamp that names none.
+
+        Raises:
+            BadTime: no stamp, or its zone is not known.
+        """
+        start = found.end() if (found := _PRIORITY.match(line)) else 0
+        old = _TRADITIONAL.match(line, start)
+        if old:
+            at_ms, rest = self.local_ms(old, now_ms), line[old.end() :]
+        else:
+            stamp, _, rest = line[start:].partition(" ")
+            at_ms = stamp_ms(stamp, self._zone)
+        self.last_ms = at_ms
+        _, _, after_host = rest.partition(" ")
+        return SyslogLine(at_ms, *_program(after_host))
+
+    def local_ms(self, old: re.Match[str], now_ms: int) -> int:
+        """The time of a stamp without year and zone: the last such one before tomorrow."""
+        if self._zone is None:
+            raise BadTime("its zone is not known: set zone for this source")
+        month = MONTHS.get(old[1])
+        latest = now_ms + DAY_MS
+        this_year = datetime.fromtimestamp(latest / 1_000, UTC).year + 1
+        for year in range(this_year, this_year - YEARS_BACK, -1) if month else ():
+            text = f"{year}-{month:02}-{int(old[2]):02} {old[3]}"
+            try:
+                at_ms = stamp_ms(text, self._zone)
+            except BadTime:
+                continue
+            if at_ms <= latest:
+                return self._folded(text, at_ms)
+        raise BadTime("no such day in the last years")
+
+    def _folded(self, text: str, first_ms: int) -> int:
+        """Of an hour that the clock shows twice, the second one once the file has passed the first."""
+        local = datetime.fromisoformat(text).replace(tzinfo=self._zone, fold=1)
+        second_ms = round(local.timestamp() * 1_000)
+        return second_ms if first_ms < self.last_ms - TOLERANCE_MS and second_ms > first_ms else first_ms
+
+
+def _program(text: str) -> tuple[str, str]:
+    """Program and message; `sudo:  ana : …` aligns its message with a second blank."""
+    tag, colon, message = text.partition(": ")
+    name = tag.partition("[")[0]
+    if not colon or " " in tag or not name:
+        return "", text
+    return name, message.lstrip(" ")
