@@ -9,7 +9,7 @@ from rua_schemas.codec import clean
 
 MAX_CHARACTERS = 1_024
 """Of a name are looked at: it becomes a pseudonym or a label, and both are remembered."""
-MOST = 1 << 62
+MOST, MOST_ID = 1 << 62, 1 << 64
 _EXTENDED = ("$numberLong", "$numberInt", "$numberDouble")
 
 
@@ -17,7 +17,7 @@ def text(value: object) -> str | None:
     """What a string or a whole number says, cleaned and cut; None for anything else and for blanks."""
     if isinstance(value, str):
         return clean(value[:MAX_CHARACTERS])[0].strip() or None
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST_ID:
         return str(value)
     return None
 

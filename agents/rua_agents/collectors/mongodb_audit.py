@@ -94,7 +94,7 @@ class _Parser(RecordParser):
                 actor_type=_actor_type(value, users, grantee, who.source_ip),
                 privilege=_privilege(value, param, means, atype),
                 session=names.pseudonym("session", session) if (session := text(_session(value))) else None,
-                dataset=mongodb.namespace(inside(param, "ns") or inside(param, "db")),
+                dataset=mongodb.namespace(inside(param, "ns")),
                 statement_fingerprint=mongodb.fingerprint(inside(param, "args"), names),
                 destination=(f"collection:{copied_to}" if copied_to else who.destination)
                 if means.action == "export"

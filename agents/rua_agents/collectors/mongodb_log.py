@@ -157,7 +157,6 @@ class _Parser(RecordParser):
             actor=who.actor or who.source_ip,
             actor_type="service" if system else "network" if who.actor is None and who.source_ip else "unknown",
             session=self._session(line),
-            dataset=mongodb.namespace(inside(attr, "db") or inside(attr, "authenticationDatabase")),
             source_ip=who.source_ip,
             source_network=who.source_network,
         )

@@ -18,6 +18,8 @@ from tests.agent_rig import KEY, START_MS, origin, parse, sample_of
 
 NAMES = KeyRing(KEY, "lazada").at(START_MS)
 CASES = Path(__file__).parents[3] / "data" / "agents"
+CURSOR = (1 << 63) - 1
+"""Ids of cursors are as large as this."""
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), st.text(max_size=9)),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=9), inner, max_size=3)),
@@ -123,9 +125,8 @@ def test_a_pipeline_that_writes_what_it_reads_is_an_export_and_any_other_is_not(
     """`$out` and `$merge` copy a collection to another one."""
     out: list[Any] = [{"$match": {}}, {"$out": {"db": "scratch", "coll": "copy"}}]
     merge: list[Any] = [{"$merge": {"into": "copy"}}]
-    made = audited(
-        *(audit(param={"command": "aggregate", "ns": "shop.c", "args": {"pipeline": p}}) for p in (out, merge, [{}]))
-    )
+    pipelines: list[list[Any]] = [out, merge, [{}]]
+    made = audited(*(audit(param={"command": "aggregate", "ns": "shop.c", "args": {"pipeline": p}}) for p in pipelines))
     told = [(event.kind, event.destination) for event in made]
     assert told == [
         ("data_export", "collection:scratch.copy"),
@@ -198,8 +199,8 @@ def test_nothing_of_a_sample_that_names_somebody_leaves() -> None:
 def test_pages_of_a_cursor_are_exports_with_their_own_counts() -> None:
     """Their sum is what left; the label joins them."""
     made = logged(
-        slow({"find": "customers"}, nreturned=101, reslen=20_000, cursorid=7),
-        slow({"getMore": 7, "collection": "customers"}, nreturned=16_384, reslen=3_000_000, cursorid=7),
+        slow({"find": "customers"}, nreturned=101, reslen=20_000, cursorid=CURSOR),
+        slow({"getMore": CURSOR, "collection": "customers"}, nreturned=16_384, reslen=3_000_000, cursorid=CURSOR),
     )
     assert [(e.kind, e.action, e.rows, e.bytes) for e in made] == [
         ("data_access", "read", 101, 20_000),
