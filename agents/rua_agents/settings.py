@@ -18,6 +18,7 @@ from rua_common.settings import Struct
 
 from rua_agents.collectors import COLLECTORS, Collector
 from rua_agents.records import DEFAULT_LIMIT_BYTES, LEAST_LIMIT_BYTES, MOST_LIMIT_BYTES
+from rua_agents.spool.settings import SpoolSettings
 
 PLATFORM = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 LISTEN = re.compile(r"(?P<host>[0-9.]+|\[[0-9a-fA-F:]+\]|localhost):(?P<port>[0-9]{1,5})")
@@ -35,6 +36,7 @@ class SourceSettings(Struct, frozen=True):
         zone: IANA zone of stamps that name none.
         host: Who writes there, as detectors know it; the agent's id unless given.
         socket: Where those who push find the agent: a Unix socket.
+        spool: Whether its events are kept on disk at once: for files that rotate away faster than they can leave.
         envelope: `cri`: each line stands in what a container runtime writes around it.
         options: The source's own, see its page.
     """
@@ -44,6 +46,7 @@ class SourceSettings(Struct, frozen=True):
     zone: str | None = None
     host: str | None = None
     socket: str | None = None
+    spool: bool = False
     envelope: Literal["none", "cri"] = "none"
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
@@ -125,6 +128,7 @@ class AgentSettings(Struct, frozen=True):
     signing_key_file: str | None = None
     http: HttpSettings | None = None
     disk: DiskSettings = DiskSettings()
+    spool: SpoolSettings = SpoolSettings()
     replay: ReplaySettings | None = None
     limits: Limits = Limits()
 
