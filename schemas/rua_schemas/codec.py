@@ -19,9 +19,9 @@ from rua_common.errors import PoisonEvent
 from rua_schemas.compat import differences
 from rua_schemas.events import Alert, DeadLetter, Heartbeat, Record, TelemetryEvent
 from rua_schemas.released import LocalWriters, Schema, Writers, current
-from rua_schemas.writing import MOST_INT, Write, compiled
+from rua_schemas.writing import MOST_INT, Write, adjacent
 
-__all__ = ["LOCAL", "REASONS", "Encoder", "LocalWriters", "Schema", "Writers", "clean", "decode", "encode"]
+__all__ = ["LOCAL", "REASONS", "Encoder", "LocalWriters", "Schema", "Writers", "clean", "decode", "encode", "piece"]
 
 T = TypeVar("T", TelemetryEvent, Alert, Heartbeat, DeadLetter)
 
@@ -39,6 +39,8 @@ WRONG_RECORD = "wrong_record"
 NOT_CANONICAL = "not_canonical"
 REASONS = (EMPTY, UNDECODABLE, UNKNOWN_SCHEMA, WRONG_RECORD, NOT_CANONICAL)
 UNENCODABLE = "unencodable"
+APART = frozenset(("event_id", "actor", "session", "statement_fingerprint", "source_ip", "chain"))
+"""Fields of an event that seldom repeat, while those between them do."""
 
 
 def clean(text: str) -> tuple[str, int]:
@@ -57,7 +59,7 @@ class Encoder:
 
     def __init__(self, kind: type[Record], schema_id: int | None = None) -> None:
         self._kind = kind
-        self._write = _writing(kind)
+        self._write = piece(kind)
         self.prefix = (
             SINGLE_OBJECT + current(kind).fingerprint
             if schema_id is None
@@ -78,8 +80,15 @@ class Encoder:
 
 
 @cache
-def _writing(kind: type[Record]) -> Write:
-    return compiled(current(kind).plain)
+def piece(kind: type[Record], first: str | None = None, last: str | None = None) -> Write:
+    """Writes adjacent fields of a record, from one to another; by default all of them.
+
+    The result raises ValueError where `Encoder.encode` raises PoisonEvent.
+    """
+    fields = current(kind).plain["fields"]
+    names = [field["name"] for field in fields]
+    start, end = names.index(first) if first else 0, names.index(last) + 1 if last else len(names)
+    return adjacent(fields[start:end], APART)
 
 
 def encode(record: Record) -> bytes:

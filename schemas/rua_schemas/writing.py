@@ -7,7 +7,7 @@ cannot do (`None.encode`, `1.5 << 1`), not by a check of its own.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -20,15 +20,32 @@ PAIR_BITS, PAIR_MASK = 14, (1 << 14) - 1
 MORE = [bytes((pair & 0x7F | 0x80, pair >> 7 | 0x80)) for pair in range(PAIR_MASK + 1)]
 LAST = [*BYTE[:0x80], *(bytes((pair & 0x7F | 0x80, pair >> 7)) for pair in range(0x80, PAIR_MASK + 1))]
 SHORT = 64  # a length below this is one byte
+REMEMBERED, REMEMBERED_BYTES = 1 << 11, 1 << 10
+"""How many pieces of how many bytes are kept for each set of adjacent fields: a few megabytes at the very most."""
+
+
+class _Tops(dict[int, bytes]):
+    """What stands above the two lowest pairs of bytes: of times and positions it changes once in minutes."""
+
+    def __missing__(self, unsigned: int) -> bytes:
+        made = LAST[unsigned] if unsigned <= PAIR_MASK else MORE[unsigned & PAIR_MASK] + self[unsigned >> PAIR_BITS]
+        if len(self) >= REMEMBERED:
+            self.clear()
+        self[unsigned] = made
+        return made
+
+
+_TOPS = _Tops()
 
 
 def varint(unsigned: int) -> bytes:
     """Seven bits a byte, low ones first, the top bit says that more follow; two bytes at a time from tables."""
-    out = b""
-    while unsigned > PAIR_MASK:
-        out += MORE[unsigned & PAIR_MASK]
-        unsigned >>= PAIR_BITS
-    return out + LAST[unsigned]
+    if unsigned <= PAIR_MASK:
+        return LAST[unsigned]
+    above = unsigned >> PAIR_BITS
+    if above <= PAIR_MASK:
+        return MORE[unsigned & PAIR_MASK] + LAST[above]
+    return MORE[unsigned & PAIR_MASK] + MORE[above & PAIR_MASK] + _TOPS[above >> PAIR_BITS]
 
 
 def long(value: int) -> bytes:
@@ -68,6 +85,70 @@ def _record(avro: Mapping[str, Any]) -> Write:
             raise ValueError(_first_wrong(names, writes, record)) from why
 
     return write
+
+
+def adjacent(fields: Sequence[Mapping[str, Any]], apart: Container[str] = ()) -> Write:
+    """How these fields of a record, which stand side by side, are written: what repeats is written once.
+
+    Texts, flags, symbols and arrays that stand side by side and change together are remembered as one piece of bytes.
+
+    Args:
+        fields: name and plain Avro type of each, in order.
+        apart: names of fields that seldom repeat: each is written by itself.
+    """
+    plainly = _record({"fields": fields})
+    steps: list[tuple[Callable[[Any], Any], Write]] = []
+    for together in _pieces(fields, apart):
+        names = [field["name"] for field in together]
+        writes = [compiled(field["type"]) for field in together]
+        get = attrgetter(*names)
+        steps.append((get, writes[0]) if len(together) == 1 else (get, Pieces(writes).__getitem__))
+
+    def write(record: Any) -> bytes:
+        try:
+            return b"".join([write(get(record)) for get, write in steps])
+        except (TypeError, ValueError, OverflowError, KeyError, AttributeError):
+            return plainly(record)  # names the field, or takes what only cannot be remembered, such as a list
+
+    return write
+
+
+def _pieces(fields: Sequence[Mapping[str, Any]], apart: Container[str]) -> list[list[Mapping[str, Any]]]:
+    made: list[list[Mapping[str, Any]]] = []
+    joins = False
+    for field in fields:
+        repeats = field["name"] not in apart and _repeats(field["type"])
+        if joins and repeats:
+            made[-1].append(field)
+        else:
+            made.append([field])
+        joins = repeats
+    return made
+
+
+def _repeats(avro: Any) -> bool:
+    """Whether equal values of this type have equal bytes and tend to come again: numbers do not (0.0 equals -0.0)."""
+    if isinstance(avro, list):
+        return all(one == "null" or _repeats(one) for one in avro)
+    if isinstance(avro, str):
+        return avro in ("string", "boolean")
+    parts = [field["type"] for field in avro.get("fields", ())] or [avro.get("items", "string")]
+    return all(map(_repeats, parts))
+
+
+class Pieces(dict[tuple[Any, ...], bytes]):
+    """Values of adjacent fields → their bytes, made when they are asked for."""
+
+    def __init__(self, writes: Sequence[Write]) -> None:
+        self._writes = writes
+
+    def __missing__(self, values: tuple[Any, ...]) -> bytes:
+        made = b"".join([write(value) for write, value in zip(self._writes, values, strict=True)])
+        if len(made) <= REMEMBERED_BYTES:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[values] = made
+        return made
 
 
 def _first_wrong(names: list[str], writes: list[Write], record: Any) -> str:

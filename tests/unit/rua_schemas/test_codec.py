@@ -15,10 +15,10 @@ import pytest
 from fastavro.schema import to_parsing_canonical_form
 from hypothesis import given, settings, strategies as st
 from rua_common.errors import PoisonEvent
-from rua_schemas.codec import Encoder, LocalWriters, clean, decode, encode
-from rua_schemas.events import Alert, Evidence, Record, TelemetryEvent
+from rua_schemas.codec import Encoder, LocalWriters, clean, decode, encode, piece
+from rua_schemas.events import Alert, Evidence, Number, Record, TelemetryEvent
 from rua_schemas.released import FILES, current
-from rua_schemas.writing import long
+from rua_schemas.writing import REMEMBERED, Pieces, compiled, long
 
 from tests.records import comparable, event, some_record, some_value
 
@@ -47,6 +47,49 @@ def test_the_bytes_are_those_that_fastavro_writes(seed: int, kind: type[Record])
     out = io.BytesIO()
     fastavro.schemaless_writer(out, current(kind).parsed, some_value(seed, current(kind)))
     assert encode(some_record(seed, kind))[10:] == out.getvalue()
+
+
+@settings(max_examples=40, deadline=None)
+@given(seeds=st.lists(st.integers(0, 20), max_size=12), kind=st.sampled_from(list(FILES)))
+def test_what_was_written_before_changes_no_byte(seeds: list[int], kind: type[Record]) -> None:
+    """Pieces that repeat are remembered: two records that share some of them, in any order, are written as ever."""
+    encoder = Encoder(kind)
+    for seed in seeds:
+        out = io.BytesIO()
+        fastavro.schemaless_writer(out, current(kind).parsed, some_value(seed, current(kind)))
+        assert encoder.encode(some_record(seed, kind)) == encoder.prefix + out.getvalue()
+
+
+def test_a_remembered_piece_takes_no_value_of_another_type() -> None:
+    """True, 1 and 1.0 are equal to Python; only what the schema takes is written, however often it was seen."""
+    encoder = Encoder(TelemetryEvent)
+    for _ in range(2):
+        assert encoder.encode(event(rows=1, truncated=True)) == encode(event(rows=1, truncated=True))
+        with pytest.raises(PoisonEvent, match="rows"):
+            encoder.encode(msgspec.structs.replace(event(truncated=True), rows=1.0))
+    zeros = [Number(name="n", value=value) for value in (0.0, -0.0)]
+    alerts = [msgspec.structs.replace(some_record(5, Alert), numbers=(zero,)) for zero in zeros]
+    assert encode(alerts[0]) != encode(alerts[1])
+
+
+def test_pieces_of_an_event_side_by_side_are_the_event() -> None:
+    """However its fields are cut."""
+    names = TelemetryEvent.__struct_fields__
+    for cut in range(1, len(names)):
+        parts = piece(TelemetryEvent, None, names[cut - 1]), piece(TelemetryEvent, names[cut], None)
+        one = some_record(cut)
+        assert encode(one)[10:] == b"".join(part(one) for part in parts)
+
+
+def test_many_different_pieces_fill_no_memory() -> None:
+    """Whoever writes names into a log must not fill the memory of its reader."""
+    pieces = Pieces([compiled("string"), compiled("string")])
+    for n in range(3 * REMEMBERED):
+        assert pieces[(f"host{n}", "a")] == long(len(f"host{n}")) + f"host{n}".encode() + b"\x02a"
+        assert len(pieces) <= REMEMBERED
+    pieces.clear()
+    assert pieces[("h" * 2_000, "a")].endswith(b"h\x02a")
+    assert not pieces
 
 
 def test_the_fingerprint_is_little_endian_crc_64_avro() -> None:
