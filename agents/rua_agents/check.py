@@ -13,7 +13,7 @@ from rua_common.errors import BadConfiguration, RuaError
 from rua_schemas.diagnose import diagnose
 from rua_schemas.topics import DLQ, HEARTBEATS, events_topic
 
-from rua_agents.pseudonyms import read_key
+from rua_agents.keyfile import read_keys
 from rua_agents.records import check_encoding
 from rua_agents.settings import AgentSettings, load
 
@@ -36,7 +36,7 @@ def run(config: Path) -> int:
 def problems(settings: AgentSettings) -> Iterator[str]:
     """Everything that is wrong."""
     try:
-        read_key(Path(settings.key_file))
+        read_keys(Path(settings.key_file))
     except BadConfiguration as why:
         yield str(why)
     yield from _state_dir(Path(settings.state_dir))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from urllib.parse import unquote
+
+from rua_agents.memo import memo
 
 MAX_CHARACTERS = 256
 MAX_STEM_CHARACTERS = 64
@@ -57,7 +58,7 @@ _PLACEHOLDER = re.compile(r"\{\w+\}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
-@lru_cache(8_192)
+@memo(8_192)
 def product(text: str) -> str | None:
     """Name of a program from its own text (`curl/7.88.1` → curl), or None if that could hold something personal."""
     if text.startswith("Mozilla/"):
@@ -72,13 +73,13 @@ def is_personal(text: str) -> bool:
     return "@" in text or any(_PERSONAL_NUMBER.fullmatch(_SEPARATORS.sub("", run)) for run in runs)
 
 
-@lru_cache(8_192)
+@memo(8_192)
 def name_shape(name: str) -> str:
     """A name of a database, as it is unless it holds something personal: then as a path's segment would be."""
     return segment_shape(name) if is_personal(name) else name
 
 
-@lru_cache(8_192)
+@memo(8_192)
 def table_shape(name: str) -> str:
     """A qualified SQL name, each of its parts likewise: any text can be a quoted identifier."""
     return _NAME_PART.sub(_part_shape, name) if is_personal(name) else name
@@ -88,14 +89,14 @@ def _part_shape(part: re.Match[str]) -> str:
     return name_shape(part[0]) if part[1] is None else f'"{name_shape(part[1])}"'
 
 
-@lru_cache(8_192)
+@memo(8_192)
 def ticket(text: str) -> str | None:
     """The first ticket that a program's text names (`psql INC-4711` → INC-4711). Nothing else of the text leaves."""
     named = _TICKET.search(text)
     return named.group() if named else None
 
 
-@lru_cache(8_192)
+@memo(8_192)
 def registry_id(text: str) -> str | None:
     """The id of a merchant or an app, or None if it looks like a person's number or address instead."""
     if not _REGISTRY_ID.fullmatch(text) or _PERSONAL_NUMBER.fullmatch(_SEPARATORS.sub("", text)):
@@ -103,7 +104,7 @@ def registry_id(text: str) -> str | None:
     return text
 
 
-@lru_cache(16_384)
+@memo(16_384)
 def path_shape(path: str) -> str:
     """A URL's path without what names one person or thing: numbers, uuids, e-mail addresses, tokens, other scripts."""
     path = path.partition("?")[0].partition("#")[0]

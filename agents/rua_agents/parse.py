@@ -15,7 +15,8 @@ from rua_common.errors import PoisonEvent
 from rua_schemas.codec import UNENCODABLE, encode
 
 from rua_agents.collectors import Draft
-from rua_agents.pseudonyms import KEY_BYTES, KeyRing, read_key
+from rua_agents.keyfile import KEY_BYTES, read_keys
+from rua_agents.pseudonyms import KeyRing
 from rua_agents.records import DEFAULT_LIMIT_BYTES, check_encoding
 from rua_agents.settings import collector_of, options_of, zone_of
 from rua_agents.stream import Origin, SourceStream
@@ -82,7 +83,7 @@ def run(
     """Prints the events to stdout and the account of all records to stderr; 1 if not one of them could be read."""
     if key_file is None:
         print("rua agent parse: no --key-file: pseudonyms are made with a key that is thrown away", file=sys.stderr)  # noqa: T201 - the command's own output
-    key = read_key(Path(key_file)) if key_file else secrets.token_bytes(KEY_BYTES)
+    key = read_keys(Path(key_file)) if key_file else secrets.token_bytes(KEY_BYTES)
     collector, tally = collector_of(source), Tally()
     origin = Origin(
         collector, platform, host, host, zone_of(zone), options_of(collector, {}), KeyRing(key, platform), tally

@@ -6,43 +6,93 @@ two fields, gives two pseudonyms that nobody can join. Destroying a key erases w
 
 from __future__ import annotations
 
-import ipaddress
-import unicodedata
-from collections.abc import Callable
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from pathlib import Path
+from socket import AF_INET6, inet_ntop
 
-from rua_common.errors import BadConfiguration
+import msgspec
+from rua_schemas.events import Label, TelemetryEvent
 
-MEMO = 1 << 16
-KEY_BYTES = 32
-MAX_KEY_BYTES = 64
-READABLE_BY_OTHERS = 0o077
-FIRST_EPOCH = 1
+from rua_agents.canonical import canonical_address, canonical_name, packed_address
+from rua_agents.keyfile import FIRST_EPOCH, KEY_BYTES, KeyEpoch, Keys, single
+from rua_agents.memo import CHARACTERS, memo
+
+MEMO = 1 << 13
+NETWORKS_MEMO = 1 << 12
+BRIDGED = 1 << 14
+BRIDGED_FIELDS = ("actor", "app", "destination", "merchant", "session", "source_ip", "statement_fingerprint")
+PREVIOUS = "previous."
+LOCAL_NAMES = frozenset(("[local]", "local", "localhost"))
+IPV6_LOOPBACK = bytes(15) + b"\x01"
+IPV6_PREFIX_BYTES = 6
 
 Observer = Callable[[str, str, str], None]
 """Called with (field, value in clear, pseudonym): only for replays of simulated data."""
 
 
 class Pseudonymiser:
-    """One platform's pseudonyms of one key epoch."""
+    """One platform's pseudonyms of one key epoch.
 
-    def __init__(self, key: bytes, platform: str, epoch: int = FIRST_EPOCH, observer: Observer | None = None) -> None:
+    Args:
+        key: 32 to 64 random bytes.
+        platform: whose names these are.
+        epoch: the number of the key.
+        observer: told of every pseudonym that is made.
+        previous: in a rotation's overlap the one of the key before: then the pseudonyms of both are kept side by side.
+    """
+
+    def __init__(
+        self,
+        key: bytes,
+        platform: str,
+        epoch: int = FIRST_EPOCH,
+        observer: Observer | None = None,
+        previous: Pseudonymiser | None = None,
+    ) -> None:
         self.epoch = epoch
-        self._key, self._platform, self._observer = key, platform, observer
+        self._key, self._platform, self._observer, self._previous = key, platform, observer, previous
         self._subkeys: dict[str, bytes] = {}
-        self.pseudonym = lru_cache(MEMO)(self._pseudonym)
-        """`pseudonym(field, value)`: 32 hex digits."""
-        self.network = lru_cache(MEMO)(_network)
-        """`network(address)`: its /24 or /48 prefix in clear, `local`, or None if it is no address."""
+        self._before: OrderedDict[str, str] = OrderedDict()
+        self._remembered = lru_cache(MEMO)(self._made)
 
-    def _pseudonym(self, field: str, value: str) -> str:
-        canonical = canonical_address(value) if field == "address" else canonical_text(value)
+    @staticmethod
+    def network(address: str) -> str | None:
+        """Its /24 or /48 prefix in clear, `local`, or None if it is no address."""
+        return network(address)
+
+    def pseudonym(self, field: str, value: str) -> str:
+        """32 hex digits. Long values, which users may send to fill the memory, are made each time."""
+        return self._remembered(field, value) if len(value) <= CHARACTERS else self._made(field, value)
+
+    @property
+    def bridges(self) -> bool:
+        """Whether the pseudonyms of the key before are kept beside."""
+        return self._previous is not None
+
+    def before(self, pseudonym: str) -> str | None:
+        """What the key before would have made of the same value; None outside an overlap, or if it was long ago."""
+        found = self._before.get(pseudonym)
+        if found is not None:
+            self._before.move_to_end(pseudonym)
+        return found
+
+    def _made(self, field: str, value: str) -> str:
+        canonical = canonical_address(value) if field == "address" else canonical_name(value)
         made = blake2b(canonical.encode("utf-8", "replace"), key=self._subkey(field), digest_size=16).hexdigest()
         if self._observer is not None:
             self._observer(field, value, made)
+        if self._previous is not None:
+            self._bridge(made, self._previous.pseudonym(field, value))
         return made
+
+    def _bridge(self, made: str, before: str) -> None:
+        self._before[made] = before
+        self._before.move_to_end(made)
+        if len(self._before) > BRIDGED:
+            self._before.popitem(last=False)
 
     def _subkey(self, field: str) -> bytes:
         if field not in self._subkeys:
@@ -52,70 +102,80 @@ class Pseudonymiser:
 
 
 class KeyRing:
-    """Which key holds at which time. Thin: one epoch; a key file may list more later."""
+    """Which key holds at which time.
 
-    def __init__(self, key: bytes, platform: str, observer: Observer | None = None) -> None:
-        self._first = Pseudonymiser(key, platform, FIRST_EPOCH, observer)
+    A time whose key was destroyed, or that lies before the first, belongs to the next epoch that has its key: no event
+    is lost or nameless, and nothing of it can be joined with what the destroyed key named.
+    """
+
+    def __init__(self, keys: bytes | Keys, platform: str, observer: Observer | None = None) -> None:
+        spans = list(_spans(single(keys) if isinstance(keys, bytes) else keys, platform, observer))
+        self._changes = [start_ms for start_ms, _ in spans[1:]]
+        self._names = [names for _, names in spans]
 
     def at(self, occurred_at_ms: int) -> Pseudonymiser:
         """The pseudonymiser of an event's own time, so that reading it again uses the same key."""
-        del occurred_at_ms
-        return self._first
+        return self._names[bisect_right(self._changes, occurred_at_ms)]
+
+    def remembered(self, field: str, value: str) -> dict[str, str]:
+        """Its pseudonyms by all keys there are, epoch → pseudonym: what a parser may keep in the checkpoint."""
+        return {str(names.epoch): names.pseudonym(field, value) for names in self._names}
+
+    def recalled(self, remembered: Mapping[str, str], occurred_at_ms: int) -> str | None:
+        """The pseudonym of an event's own time; if its key came later than the memory, the newest there was."""
+        found = remembered.get(str(self.at(occurred_at_ms).epoch))
+        return found or next(reversed(remembered.values()), None)
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether there is any time with two keys."""
+        return any(names.bridges for names in self._names)
+
+    def bridged(self, event: TelemetryEvent) -> TelemetryEvent:
+        """The event; in an overlap with a label `previous.FIELD` for each pseudonym that the key before made."""
+        names = self.at(event.occurred_at)
+        if not names.bridges:
+            return event
+        told = [(field, getattr(event, field)) for field in BRIDGED_FIELDS]
+        told += [(label.key, label.value) for label in event.labels]
+        found = [(field, names.before(value.rpartition(":")[2])) for field, value in told if value]
+        more = tuple(Label(key=PREVIOUS + field, value=before) for field, before in found if before)
+        return msgspec.structs.replace(event, labels=event.labels + more) if more else event
 
 
-def canonical_text(value: str) -> str:
-    """NFC, lower case, without blanks at the ends."""
-    return unicodedata.normalize("NFC", value).strip().lower()
+def _spans(keys: Keys, platform: str, observer: Observer | None) -> Iterator[tuple[int, Pseudonymiser]]:
+    """From when each pseudonymiser holds; the first one also for what was before."""
+    for at, one in enumerate(keys):
+        living = next(later for later in keys[at:] if later.key is not None)
+        plain = _named(living, platform, observer)
+        before = keys[at - 1] if at else None
+        if one is not living or before is None or before.key is None or not one.overlap_ms:
+            yield one.from_ms, plain
+            continue
+        yield one.from_ms, _named(one, platform, observer, _named(before, platform, None))
+        ends = one.from_ms + one.overlap_ms
+        if at + 1 == len(keys) or ends < keys[at + 1].from_ms:
+            yield ends, plain
 
 
-def canonical_address(value: str) -> str:
-    """One spelling for an IP address; other text (a host name) as `canonical_text`."""
-    address = _address(value)
-    return canonical_text(value) if address is None else str(address)
+def _named(
+    one: KeyEpoch, platform: str, observer: Observer | None, previous: Pseudonymiser | None = None
+) -> Pseudonymiser:
+    if one.key is None:
+        raise ValueError(f"epoch {one.epoch} has no key")
+    return Pseudonymiser(one.key, platform, one.epoch, observer, previous)
 
 
-def _address(value: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(value.strip().strip("[]").split("%")[0])
-    except ValueError:
-        return None
-    return getattr(address, "ipv4_mapped", None) or address
-
-
-def _network(value: str) -> str | None:
-    if value in ("[local]", "local", "localhost") or value.startswith("unix:"):
+@memo(NETWORKS_MEMO)
+def network(address: str) -> str | None:
+    """Its /24 or /48 prefix in clear, `local`, or None if it is no address."""
+    if address in LOCAL_NAMES or address.startswith("unix:"):
         return "local"
-    address = _address(value)
-    if address is None:
+    packed = packed_address(address)
+    if packed is None:
         return None
-    if address.is_loopback:
+    if packed == IPV6_LOOPBACK or (len(packed) == 4 and packed[0] == 127):
         return "local"
-    bits = 24 if address.version == 4 else 48
-    return str(ipaddress.ip_network((address, bits), strict=False))
-
-
-def read_key(path: Path) -> bytes:
-    """The key: 32 or more random bytes, raw or as hex digits, in a file that only its owner may read.
-
-    Raises:
-        BadConfiguration: missing, readable by others, or too short.
-    """
-    try:
-        mode, raw = path.stat().st_mode & 0o777, path.read_bytes()
-    except OSError as why:
-        raise BadConfiguration(f"cannot be read: {why.strerror}", file=str(path), key="key_file") from why
-    if mode & READABLE_BY_OTHERS:
-        raise BadConfiguration(
-            f"mode {mode:04o} lets others read it: chmod 0400", file=str(path), key="key_file", allowed=["0400", "0600"]
-        )
-    try:
-        key = bytes.fromhex(raw.decode("ascii"))
-    except ValueError:
-        key = raw
-    if len(key) < KEY_BYTES:
-        raise BadConfiguration(
-            f"{len(key)} bytes; it needs {KEY_BYTES} or more: head -c {KEY_BYTES} /dev/urandom > {path}",
-            file=str(path),
-            key="key_file",
-        )
-    return key if len(key) <= MAX_KEY_BYTES else blake2b(key, digest_size=MAX_KEY_BYTES).digest()
+    if len(packed) == 4:
+        return f"{packed[0]}.{packed[1]}.{packed[2]}.0/24"
+    return inet_ntop(AF_INET6, packed[:IPV6_PREFIX_BYTES].ljust(16, b"\0")) + "/48"

@@ -11,7 +11,7 @@ from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it ships no types
 import pytest
-from rua_agents.pseudonyms import read_key
+from rua_agents.keyfile import read_keys, single
 from rua_agents.settings import Limits, load
 from rua_common.kafka import KafkaOptions
 from rua_streams.settings import PREFIX, WorkerSettings
@@ -187,7 +187,7 @@ def test_the_agent_starts_with_what_the_chart_prepares(render: Render, tmp_path:
     )
     assert spec["containers"][0]["args"] == ["agent", "run", "-c", "/run/rua/agent.yaml"]
     assert settings.key_file == "/run/rua/pseudonym.key"
-    assert read_key(tmp_path / "run/rua/pseudonym.key") == bytes(range(32))
+    assert read_keys(tmp_path / "run/rua/pseudonym.key") == single(bytes(range(32)))
 
 
 def test_a_changed_setting_restarts_the_pods(render: Render) -> None:
