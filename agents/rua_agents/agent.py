@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,16 @@ import msgspec
 from rua_common.clock import Clock, SystemClock
 from rua_schemas.events import Heartbeat
 
+from rua_agents.broker import BrokerHealth
 from rua_agents.checkpoint import Checkpoint, CheckpointFile, FileState
 from rua_agents.collectors import Draft
+from rua_agents.disk import Disk
 from rua_agents.emitter import Emitter, Stopping
 from rua_agents.heartbeat import ClockOffset, Offset
+from rua_agents.pace import Pace
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS
+from rua_agents.report import Progress, Reporter
 from rua_agents.settings import AgentSettings
 from rua_agents.status import Status, StatusFile
 from rua_agents.tally import Tally
@@ -28,26 +32,49 @@ REPLAY_SECONDS = 0.02
 REPLAY_STATUS_SECONDS = 0.1
 REPLAY_CHECKPOINT_SECONDS = 0.2  # a world's feeder waits for what is acknowledged
 STATUS_SECONDS = 1.0
+WAIT_SECONDS = 0.2
+SUMMARY_SECONDS = 3_600.0
 set_field: Callable[[Any, str, Any], None] = msgspec.structs.force_setattr
 
 
 class Agent:
-    """One process at one platform."""
+    """One process at one platform.
+
+    Args:
+        settings: what is configured.
+        reader: where drafts come from.
+        emitter: where events go.
+        tallies: source → its account.
+        disk: of the state directory.
+        health: of the way to the broker.
+        clock: the time of day.
+        monotonic: seconds that never go back.
+        before_checkpoint: called before the checkpoint moves past what was read.
+        publish: takes each status.
+        reload: called between two turns when `wants_reload` is set.
+    """
 
     def __init__(
         self,
         settings: AgentSettings,
         reader: Reader,
         emitter: Emitter,
-        tally: Tally,
+        tallies: Mapping[str, Tally],
         *,
+        disk: Disk,
+        health: BrokerHealth,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
         before_checkpoint: Callable[[], None] = lambda: None,
+        publish: Callable[[Status], None] = lambda _: None,
+        reload: Callable[[], None] = lambda: None,
     ) -> None:
-        self.stopping = False
-        self._settings, self._reader, self._emitter, self._tally = settings, reader, emitter, tally
+        self.stopping = self.hurried = self.wants_reload = False
+        self._reader, self._emitter, self._tallies = reader, emitter, tallies
+        self._disk, self._health, self._publish, self._reload = disk, health, publish, reload
         self._clock, self._monotonic, self._before_checkpoint = clock, monotonic, before_checkpoint
+        self._reporter = Reporter(settings, emitter=emitter, tallies=tallies, disk=disk, health=health, clock=clock)
+        self._configure(settings)
         state_dir = Path(settings.state_dir)
         state_dir.mkdir(parents=True, exist_ok=True)
         self._checkpoints, self._status = CheckpointFile(state_dir), StatusFile(state_dir)
@@ -64,7 +91,9 @@ class Agent:
             self._done_ms = min(found.watermark_ms, END_MS - 1)
         self._snapshot: tuple[Checkpoint, int] | None = None
         self._dirty = True
-        self._checkpoint_at = self._status_at = self._beat_at = float("-inf")
+        self._checkpoint_ms: int | None = None
+        self._checkpoint_at = self._status_at = self._beat_at = self._retry_at = float("-inf")
+        self._summary_at = monotonic()
 
     def run(self) -> None:
         """Until told to stop.
@@ -73,18 +102,38 @@ class Agent:
             SendingFailed: the broker will never take a message.
         """
         torn = False
+        self._disk.look()
         try:
             while not self.stopping:
-                moved = self._turn()
+                if self.wants_reload:
+                    self.wants_reload = False
+                    self._reload()
+                moved = not self._disk.holds_reading and self._turn()
                 self._keep_house()
                 self._emitter.poll(0 if moved else self._idle_seconds())
         except Stopping:
             torn = True
         self._drain(torn=torn)
 
+    def waits(self) -> bool:
+        """Called in the middle of a turn while there is no room for a message: shows that the loop lives.
+
+        Returns:
+            Whether to give up.
+        """
+        self._tell()
+        return self.stopping
+
+    def _configure(self, settings: AgentSettings) -> None:
+        self._settings, self._pace = settings, Pace(settings.limits)
+
     @property
     def _clock_offset(self) -> Offset | None:
         return self._offset.best if self._settings.replay is None else None
+
+    @property
+    def _tally(self) -> Tally:
+        return Tally.total(self._tallies.values())
 
     def _turn(self) -> bool:
         moved = False
@@ -93,9 +142,19 @@ class Agent:
             self._send(drafts)
             self._emitter.poll()
             self._keep_house()
-            if self.stopping:
+            self._rest()
+            if self.stopping or self._disk.holds_reading:
                 break
         return moved
+
+    def _rest(self) -> None:
+        """Waits, between two slices, as long as the limits of speed want it."""
+        now = self._monotonic()
+        read_bytes = sum(tally.read_bytes for tally in self._tallies.values())
+        end = now + self._pace.pause(now, read_bytes=read_bytes, events=self._emitter.produced)
+        while not self.stopping and (left := end - self._monotonic()) > 0:
+            self._emitter.poll(min(left, WAIT_SECONDS))
+            self._keep_house()
 
     def _send(self, drafts: list[Draft]) -> None:
         self._dirty = True
@@ -110,19 +169,39 @@ class Agent:
             self._emitter.send(draft)
 
     def _keep_house(self) -> None:
+        """Between two slices: moves the checkpoint, and tells."""
         now = self._monotonic()
-        if self._snapshot is not None and self._emitter.marked_is_acked:
+        if self._snapshot is not None and self._emitter.marked_is_acked and now >= self._retry_at:
             self._commit()
         every = REPLAY_CHECKPOINT_SECONDS if self._settings.replay else self._settings.limits.checkpoint_seconds
         if self._snapshot is None and self._dirty and now - self._checkpoint_at >= every:
             self._checkpoint_at = now
             self._take_snapshot()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Heartbeat, status and summary, when it is time for them."""
+        now = self._monotonic()
         if now - self._beat_at >= self._settings.limits.heartbeat_seconds:
             self._beat_at = now
             self._beat()
         if now - self._status_at >= (REPLAY_STATUS_SECONDS if self._settings.replay else STATUS_SECONDS):
             self._status_at = now
-            self._status.write(self.status())
+            self._disk.look()
+            self._health.watch(self._emitter.answers, self._emitter.waiting_messages, now)
+            self._show()
+        if now - self._summary_at >= SUMMARY_SECONDS:
+            self._summary_at = now
+            log.info("%s", self.status().line())
+
+    def _show(self) -> None:
+        status = self.status()
+        self._publish(status)
+        if not self._disk.full:
+            try:
+                self._status.write(status)
+            except OSError as why:
+                self._disk.failed(why)
 
     def _take_snapshot(self) -> None:
         done = self._reader.watermark_ms
@@ -134,9 +213,16 @@ class Agent:
         if self._snapshot is None:
             return
         checkpoint, seq = self._snapshot
-        self._before_checkpoint()
-        self._checkpoints.write(checkpoint)
+
+        def write() -> None:
+            self._before_checkpoint()
+            self._checkpoints.write(checkpoint)
+
+        if not self._disk.write(write):
+            self._retry_at = self._monotonic() + STATUS_SECONDS  # the old one holds; soon once more
+            return
         self._acked, self._done_ms, self._acked_seq = _offsets(checkpoint.files), checkpoint.watermark_ms, seq
+        self._checkpoint_ms = self._clock.now_ms()
         self._snapshot = None
         self._status_at = float("-inf")
 
@@ -159,49 +245,38 @@ class Agent:
         self._emitter.beat(heartbeat, self._offset.sent())
 
     def status(self) -> Status:
-        """For `status.json`."""
-        files = self._reader.files()
-        for file in files:
-            file.acked_offset = self._acked.get(file.path, 0)
-        tally, best = self._tally, self._clock_offset
+        """What there is to tell."""
         settled = not self._dirty and self._snapshot is None and self._emitter.all_acked
-        return Status(
-            platform=self._settings.platform,
-            agent_id=self._settings.agent_id,
+        progress = Progress(
             agent_epoch=self._epoch,
-            files=files,
-            problems=self._reader.problems,
-            events_produced=self._emitter.produced,
-            events_acked=self._emitter.acked,
-            events_failed=self._emitter.dead,
-            records=tally.records,
-            merged=tally.merged,
-            split=tally.split,
-            ignored=tally.ignored,
-            failed=tally.failed,
-            lag_bytes=sum(file.size - file.acked_offset for file in files),
-            watermark_done_ms=self._done_ms,
-            drained=self._reader.finished and settled,
-            clock_offset_ms=best.offset_ms if best else None,
-            clock_error_ms=best.error_ms if best else None,
-            at_ms=self._clock.now_ms(),
+            seq=self._seq,
+            acked_seq=self._acked_seq,
+            acked=self._acked,
+            done_ms=self._done_ms,
+            checkpoint_ms=self._checkpoint_ms,
+            settled=settled,
+            offset=self._clock_offset,
         )
+        return self._reporter.status(self._reader, progress)
 
     def _idle_seconds(self) -> float:
         return REPLAY_SECONDS if self._settings.replay else self._settings.limits.poll_seconds
 
     def _drain(self, *, torn: bool) -> None:
         """Waits for the broker within the deadline, and leaves the checkpoint where everything is acknowledged."""
-        drained = self._emitter.drain(self._settings.limits.drain_seconds)
+        end = self._monotonic() + self._settings.limits.drain_seconds
+        drained = self._emitter.drain(0)
+        while not drained and not self.hurried and (left := end - self._monotonic()) > 0:
+            drained = self._emitter.drain(min(left, WAIT_SECONDS))
         if drained and self._snapshot is not None:
             self._commit()
-        if drained and not torn:
+        if drained and not torn and self._snapshot is None:
             self._take_snapshot()
             self._commit()
         if not drained:
             log.warning("stopped before the broker acknowledged everything; the next start reads it again")
             self._emitter.close()
-        self._status.write(self.status())
+        self._show()
         self._reader.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from rua_schemas.codec import Encoder
 from rua_schemas.events import DeadLetter, Heartbeat, TelemetryEvent
 from rua_schemas.topics import DLQ, HEARTBEATS, events_topic
 
+from rua_agents.broker import BrokerHealth
 from rua_agents.settings import Limits
 
 log = logging.getLogger(__name__)
@@ -73,12 +75,14 @@ class Emitter:
         limits: Limits,
         *,
         clock: Clock,
-        stopping: Callable[[], bool] = lambda: False,
+        health: BrokerHealth,
+        waits: Callable[[], bool] = lambda: False,
         producer: Any = Producer,
     ) -> None:
         self.topic = events_topic(platform)
         self.produced = self.acked = self.dead = 0
-        self._limits, self._clock, self._stopping = limits, clock, stopping
+        self._beats = self._sent_bytes = self._sent = 0
+        self._limits, self._clock, self._waits, self._health = limits, clock, waits, health
         self._batch = self._marked = Batch(self)
         self._failure: str | None = None
         self._encode = Encoder(TelemetryEvent).encode
@@ -102,7 +106,7 @@ class Emitter:
 
         Raises:
             SendingFailed: an earlier message can never be delivered.
-            Stopping: told to stop while waiting.
+            Stopping: told to stop while waiting: `waits` says so, and is called again and again.
         """
         self.produced += 1
         try:
@@ -137,9 +141,14 @@ class Emitter:
 
     def beat(self, heartbeat: Heartbeat, acked: Callable[[KafkaError | None, Message], None]) -> None:
         """Sends a heartbeat, if the queue has room; `acked` learns the broker's time stamp."""
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            self._beats += error is None
+            acked(error, message)
+
         try:
             value = Encoder(Heartbeat).encode(heartbeat)
-            self._producer.produce(HEARTBEATS, value, heartbeat.agent_id.encode(), on_delivery=acked)
+            self._producer.produce(HEARTBEATS, value, heartbeat.agent_id.encode(), on_delivery=delivered)
         except BufferError:
             log.debug("no room for a heartbeat")
 
@@ -167,6 +176,21 @@ class Emitter:
         """Whether nothing is on its way."""
         return self._marked.outstanding == 0 and self._batch.outstanding == 0
 
+    @property
+    def answers(self) -> int:
+        """How many messages the broker has acknowledged, heartbeats included: when it grows, the broker lives."""
+        return self.acked + self._beats
+
+    @property
+    def waiting_messages(self) -> int:
+        """Sent and not yet acknowledged."""
+        return self._marked.outstanding + self._batch.outstanding
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their size, estimated by the mean of all."""
+        return self.waiting_messages * self._sent_bytes // max(1, self._sent)
+
     def drain(self, seconds: float) -> bool:
         """Waits for all acknowledgements, but no longer than this."""
         self._producer.flush(seconds)
@@ -182,6 +206,8 @@ class Emitter:
         self._failure = self._failure or f"{self.topic}: {error.str()}: {cure}"
 
     def _produce(self, topic: str, key: bytes, value: bytes, delivered: Any) -> None:
+        self._sent += 1
+        self._sent_bytes += len(value)
         while True:
             if self._failure is not None:
                 raise SendingFailed(self._failure)
@@ -190,7 +216,7 @@ class Emitter:
                 return
             except BufferError:
                 self._producer.poll(WAIT_SECONDS)
-                if self._stopping():
+                if self._waits():
                     raise Stopping from None
             except KafkaException as why:
                 self.fail(why.args[0])
@@ -199,8 +225,8 @@ class Emitter:
         if error.fatal():
             self.fail(error)
         else:
-            cure = CURES.get(error.code(), "the agent waits; nothing is lost, the logs keep it")
-            log.warning("Kafka: %s: %s", error.str(), cure)
+            cure = CURES.get(error.code(), "is the broker up, and its address right?")
+            self._health.failed(error, cure, time.monotonic())
 
 
 def cut(event: TelemetryEvent) -> TelemetryEvent:

@@ -20,6 +20,8 @@ class FileStatus(msgspec.Struct):
     offset: int
     size: int
     acked_offset: int = 0
+    lag_ms: int = 0
+    """How long ago the first byte was written that is not acknowledged yet."""
 
 
 class Reader(Protocol):
@@ -50,6 +52,10 @@ class Reader(Protocol):
 
     def dump(self) -> list[FileState]:
         """For the checkpoint."""
+        ...
+
+    def acked(self, files: Sequence[FileState]) -> None:
+        """The checkpoint stands there, on disk: what lies before it may be let go."""
         ...
 
     def files(self) -> list[FileStatus]:

@@ -22,12 +22,29 @@ class Metric:
 
 CATALOGUE: tuple[Metric, ...] = (
     Metric("rua_agent_records_total", "counter", "Records read from sources, by outcome", ("source", "outcome")),
+    Metric("rua_agent_open_records", "gauge", "Records whose event is not complete yet", ("source",)),
+    Metric("rua_agent_read_bytes_total", "counter", "Bytes read from sources", ("source",)),
     Metric("rua_agent_ignored_total", "counter", "Records that hold no event, by reason", ("source", "reason")),
     Metric("rua_agent_failed_total", "counter", "Records that could not be parsed, by reason", ("source", "reason")),
     Metric("rua_agent_replaced_total", "counter", "Characters replaced to keep a record", ("source",)),
     Metric("rua_agent_events_total", "counter", "Events by fate", ("fate",)),
+    Metric("rua_agent_dropped_total", "counter", "Events lost before they could be sent, by reason", ("reason",)),
     Metric("rua_agent_lag_bytes", "gauge", "Bytes of the source not yet acknowledged by the broker", ("file",)),
+    Metric("rua_agent_lag_seconds", "gauge", "Age of the oldest byte not yet acknowledged", ("file",)),
     Metric("rua_agent_clock_offset_ms", "gauge", "This host's clock minus the broker's"),
+    Metric("rua_agent_clock_error_ms", "gauge", "How wrong that offset may be"),
+    Metric("rua_agent_chain_seq", "gauge", "Number of the last event sent; the hash chain reaches up to it"),
+    Metric("rua_agent_checkpoint_age_seconds", "gauge", "Time since the checkpoint was written"),
+    Metric("rua_agent_queue_messages", "gauge", "Messages on their way to the broker"),
+    Metric("rua_agent_queue_bytes", "gauge", "Bytes on their way to the broker"),
+    Metric("rua_agent_spool_records", "gauge", "Events on disk that were not sent yet"),
+    Metric("rua_agent_spool_bytes", "gauge", "Bytes of the spool on disk"),
+    Metric("rua_agent_disk_free_bytes", "gauge", "Free bytes on the disk of the state directory"),
+    Metric("rua_agent_problems", "gauge", "Reasons why the agent is not ready; /readyz names them"),
+    Metric("rua_agent_rss_bytes", "gauge", "Resident memory of the process"),
+    Metric("rua_agent_cpu_seconds_total", "counter", "CPU time of the process"),
+    Metric("rua_agent_start_time_seconds", "gauge", "Start of the process, seconds since the epoch"),
+    Metric("rua_agent_build_info", "gauge", "Always 1; its labels say what runs", ("version", "platform")),
     Metric("rua_worker_events_total", "counter", "Events applied", ("role", "topic")),
     Metric("rua_worker_duplicates_total", "counter", "Events recognised as sent again", ("topic",)),
     Metric("rua_worker_late_total", "counter", "Events that came long after they occurred", ("topic",)),
@@ -73,7 +90,7 @@ class Metrics:
                 yield f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} {metric.kind}\n"
             for labels, value in rows:
                 pairs = ",".join(f'{k}="{_escaped(v)}"' for k, v in zip(metric.labels, labels, strict=True))
-                yield f"{metric.name}{{{pairs}}} {value:g}\n" if pairs else f"{metric.name} {value:g}\n"
+                yield f"{metric.name}{{{pairs}}} {_number(value)}\n" if pairs else f"{metric.name} {_number(value)}\n"
 
     @staticmethod
     def _key(name: str, labels: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
@@ -81,6 +98,11 @@ class Metrics:
         if set(labels) != set(metric.labels):
             raise KeyError(f"{name} has the labels {metric.labels}, not {tuple(labels)}")
         return name, tuple(labels[label] for label in metric.labels)
+
+
+def _number(value: float) -> str:
+    """In full: `:g` would round a counter of millions to six digits."""
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _escaped(value: str) -> str:

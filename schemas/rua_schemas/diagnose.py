@@ -22,6 +22,8 @@ CURES = {
     "resolve": "host name unknown: check kafka.bootstrap and DNS",
     "down": "nothing listens there: the broker is down, the port is wrong, or a firewall is between",
     "not_tls": "the port does not speak TLS: use the broker's TLS port, or another security_protocol",
+    "tls": "the port wants TLS: set security_protocol to SSL, or to SASL_SSL with a user name",
+    "files": "TLS cannot begin: {why}: see ca_file, certificate_file and key_file",
     "unknown_ca": "the broker's certificate comes from an authority unknown here: set ca_file to the cluster's CA",
     "expired": "the broker's certificate has expired, or a clock is wrong: renew it at the broker",
     "hostname": "the broker's certificate is for another name: use a name that it lists, or reissue it with this one",
@@ -71,12 +73,28 @@ def diagnose(
     Raises:
         BadConfiguration: the file with the password cannot be read.
     """
-    context = _tls(options)
-    reached = {address: _reach_address(address, context) for address in options.bootstrap.split(",")}
-    problems = [f"Kafka at {address.strip()}: {CURES[key]}" for address, key in reached.items() if key is not None]
-    if len(problems) == len(reached):  # one good address is enough to go on and ask
+    try:
+        context = _tls(options)
+    except OSError as why:
+        return [f"Kafka at {options.bootstrap}: {_of_files(why)}"]
+    addresses = options.bootstrap.split(",")
+    problems = list(_unreachable(addresses, context))
+    if len(problems) == len(addresses):  # one good address is enough to go on and ask
         return problems
-    return problems + list(_rights(options, reads, writes, groups))
+    found = list(_rights(options, reads, writes, groups))
+    if context is None and any(CURES["silent"] in one for one in found):
+        found = list(_wanting_tls(addresses)) or found
+    return problems + found
+
+
+def unreachable(options: KafkaOptions) -> list[str]:
+    """What is wrong with name, port and TLS of each address, without asking Kafka anything: for who is in trouble."""
+    try:
+        context = _tls(options)
+    except OSError as why:
+        return [f"Kafka at {options.bootstrap}: {_of_files(why)}"]
+    addresses = options.bootstrap.split(",")
+    return list(_unreachable(addresses, context)) or ([] if context else list(_wanting_tls(addresses)))
 
 
 def reach(host: str, port: int, tls: ssl.SSLContext | None, timeout: float = 5.0) -> str | None:
@@ -111,6 +129,26 @@ def _tls(options: KafkaOptions) -> ssl.SSLContext | None:
     if options.certificate_file is not None:
         context.load_cert_chain(options.certificate_file, options.key_file)
     return context
+
+
+def _of_files(why: OSError) -> str:
+    return CURES["files"].format(why=f"{why.filename}: {why.strerror}" if why.filename else why.strerror or why)
+
+
+def _unreachable(addresses: Sequence[str], context: ssl.SSLContext | None) -> Iterator[str]:
+    for address in addresses:
+        key = _reach_address(address, context)
+        if key is not None:
+            yield f"Kafka at {address.strip()}: {CURES[key]}"
+
+
+def _wanting_tls(addresses: Sequence[str]) -> Iterator[str]:
+    """Brokers that answer TLS though the client is set to plaintext; one without TLS would only note a bad request."""
+    curious = ssl.create_default_context()
+    curious.check_hostname, curious.verify_mode = False, ssl.CERT_NONE
+    for address in addresses:
+        if _reach_address(address, curious) in (None, "client_cert"):
+            yield f"Kafka at {address.strip()}: {CURES['tls']}"
 
 
 def _reach_address(address: str, context: ssl.SSLContext | None) -> str | None:

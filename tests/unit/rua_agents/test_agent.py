@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 from rua_agents.agent import Agent
+from rua_agents.broker import BrokerHealth
 from rua_agents.checkpoint import CheckpointFile
+from rua_agents.disk import Disk
 from rua_agents.emitter import Stopping
-from rua_agents.settings import AgentSettings, Limits
+from rua_agents.settings import AgentSettings, DiskSettings, Limits
 from rua_agents.tail import Tail, Watched
 from rua_agents.tally import Tally
 from rua_common.clock import ManualClock
@@ -27,13 +29,16 @@ class Broker:
         self.sent: list[TelemetryEvent] = []
         self.beats: list[Heartbeat] = []
         self.acked = self.marked = self.dead = 0
-        self.answers = True
+        self.acknowledges = True
         self.room = 1_000
         self.then: list[Callable[[], None]] = []
 
     produced = property(lambda self: len(self.sent))
     marked_is_acked = property(lambda self: self.acked >= self.marked)
     all_acked = property(lambda self: self.acked >= len(self.sent))
+    answers = property(lambda self: self.acked)
+    waiting_messages = property(lambda self: len(self.sent) - self.acked)
+    waiting_bytes = 0
 
     def send(self, event: TelemetryEvent) -> None:
         """Takes an event."""
@@ -51,7 +56,7 @@ class Broker:
 
     def poll(self, seconds: float = 0) -> None:
         """Acknowledges; when idle, goes on with the test."""
-        if self.answers:
+        if self.acknowledges:
             self.acked = len(self.sent)
         if seconds and self.then:
             self.then.pop(0)()
@@ -65,7 +70,7 @@ class Broker:
         """Nothing to do."""
 
 
-def run(folder: Path, *steps: Callable[[Broker], None], answers: bool = True, room: int = 1_000) -> Broker:
+def run(folder: Path, *steps: Callable[[Broker], None], acknowledges: bool = True, room: int = 1_000) -> Broker:
     """Runs an agent on `folder`/*.log; each step is taken when it is idle, and after the last one it is stopped."""
     settings = AgentSettings(
         platform="lazada",
@@ -77,14 +82,16 @@ def run(folder: Path, *steps: Callable[[Broker], None], answers: bool = True, ro
         limits=Limits(checkpoint_seconds=0),
     )
     tally, broker = Tally(), Broker()
-    broker.answers, broker.room = answers, room
+    broker.acknowledges, broker.room = acknowledges, room
     reader = Tail([Watched(origin("nginx-json", tally), [f"{folder}/*.log"])], settings.limits)
     ticks = iter(range(10**9))
     agent = Agent(
         settings,
         reader,
         broker,  # type: ignore[arg-type]  # a stand-in
-        tally,
+        {"nginx-json": tally},
+        disk=Disk(folder / "state", DiskSettings(min_free_bytes=0)),
+        health=BrokerHealth(settings.kafka),
         clock=ManualClock(START_MS),
         monotonic=lambda: float(next(ticks)),
     )
@@ -121,7 +128,7 @@ def test_events_are_numbered_sent_and_the_checkpoint_reaches_the_end(tmp_path: P
 def test_the_checkpoint_does_not_move_before_the_ack(tmp_path: Path) -> None:
     """What was sent and not acknowledged is sent again, with the same ids."""
     (tmp_path / "a.log").write_bytes(web_line(START_MS) * 3)
-    silent = run(tmp_path, lambda _: None, answers=False)
+    silent = run(tmp_path, lambda _: None, acknowledges=False)
     found = CheckpointFile(tmp_path / "state").read("lazada")
     assert found is None or all(file.offset == 0 for file in found.files)
     again = run(tmp_path, lambda _: None)
@@ -131,7 +138,7 @@ def test_the_checkpoint_does_not_move_before_the_ack(tmp_path: Path) -> None:
 def test_a_stop_in_the_middle_of_a_slice_leaves_the_checkpoint_before_it(tmp_path: Path) -> None:
     """Else the rest of the slice would be lost."""
     (tmp_path / "a.log").write_bytes(web_line(START_MS) * 5)
-    first = run(tmp_path, answers=True, room=2)
+    first = run(tmp_path, acknowledges=True, room=2)
     assert len(first.sent) == 2
     again = run(tmp_path, lambda _: None)
     assert len(again.sent) == 5

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import KafkaError
+from rua_agents.broker import BrokerHealth
 from rua_agents.emitter import Emitter, SendingFailed, Stopping, cut
 from rua_agents.heartbeat import ClockOffset
 from rua_agents.settings import Limits
@@ -63,7 +64,16 @@ def emitter(limits: Limits | None = None, stopping: Callable[[], bool] = lambda:
         return made[0]
 
     kafka, clock = KafkaOptions(bootstrap="x:1"), ManualClock(START_MS)
-    one = Emitter(kafka, "lazada", "a", limits or Limits(), clock=clock, stopping=stopping, producer=producer)
+    one = Emitter(
+        kafka,
+        "lazada",
+        "a",
+        limits or Limits(),
+        clock=clock,
+        health=BrokerHealth(kafka),
+        waits=stopping,
+        producer=producer,
+    )
     return one, made[0]
 
 
