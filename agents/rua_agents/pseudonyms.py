@@ -124,7 +124,7 @@ class KeyRing:
     def recalled(self, remembered: Mapping[str, str], occurred_at_ms: int) -> str | None:
         """The pseudonym of an event's own time; if its key came later than the memory, the newest there was."""
         found = remembered.get(str(self.at(occurred_at_ms).epoch))
-        return found or next(reversed(remembered.values()), None)
+        return found or next(reversed(list(remembered.values())), None)
 
     @property
     def overlaps(self) -> bool:
