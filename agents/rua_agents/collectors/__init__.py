@@ -17,7 +17,9 @@ MODULES: Mapping[str, str] = {
     "mongodb-log": "mongodb_log:MongodbLog",
     "nginx-combined": "nginx_combined:NginxCombined",
     "nginx-json": "nginx_json:NginxJson",
+    "pgaudit-csvlog": "pgaudit_csvlog:PgauditCsvlog",
     "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",
+    "sudo-json": "sudo_json:SudoJson",
 }
 """Name of a source → its module here and its class."""
 

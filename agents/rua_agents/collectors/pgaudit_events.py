@@ -155,7 +155,7 @@ def _event(
         actor_type="interactive" if session.tool in INTERACTIVE and actor is None else "unknown",
         privilege=_privilege(statement, group, means),
         ticket=session.ticket,
-        session=session.key,
+        session=session.name,
         dataset=_dataset(session.database, table) if table else None,
         rows=rows,
         rows_quality=quality,

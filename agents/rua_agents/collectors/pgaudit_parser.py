@@ -12,6 +12,7 @@ from rua_agents import labels
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.pgaudit import PREVIOUSLY_LOGGED, Audit, read_audit
 from rua_agents.collectors.pgaudit_events import STRENGTH, events_of
+from rua_agents.collectors.pgaudit_logins import Logins, login_event
 from rua_agents.collectors.pgaudit_statements import Group, Memory, OpenStatement, Ready, Session, bounded
 from rua_agents.identity import position
 from rua_agents.records import RawRecord
@@ -28,6 +29,8 @@ class PgauditOptions(Struct, frozen=True):
 
     bulk_rows: int = 1_000
     """From how many rows on a read is a bulk query."""
+    logins: Logins = "failed"
+    """Which connections are events."""
 
 
 class LogLine(NamedTuple):
@@ -40,7 +43,7 @@ class LogLine(NamedTuple):
     message: str
     user: str | None
     database: str | None
-    address: str
+    address: str | None
     program: str | None
     truncated: bool
 
@@ -51,8 +54,8 @@ class PgauditParser:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._bulk_rows: int = place.options.bulk_rows
-        self._texts = Statements(place.keys.at(0))
-        self._sessions: dict[tuple[str | None, ...], Session] = {}
+        self._texts: dict[int, Statements] = {}
+        self._sessions: dict[tuple[str | int | None, ...], Session] = {}
         self.memory = Memory()
 
     @property
@@ -71,9 +74,19 @@ class PgauditParser:
 
     def end_session(self, session: str) -> None:
         """Forgets a session's role and cursors."""
-        key = self._place.keys.at(0).pseudonym("session", session)
+        key = self._remembered_as(session)
         self.memory.roles.pop(key, None)
         self.memory.cursors.pop(key, None)
+
+    def login(self, line: LogLine, *, denied: bool) -> list[Draft]:
+        """Somebody connected, or was not let in."""
+        event = login_event(self._place, line.record, line.observed_at, line.at_ms, self._session(line), denied=denied)
+        statements = self.memory.statements
+        for statement in statements.expired(line.at_ms):
+            self._close(statement)
+        statements.ready.append(Ready(event.source_position, event))
+        self._place.tally.events += 1
+        return statements.due()
 
     def feed(self, line: LogLine) -> list[Draft]:
         """Takes an AUDIT line.
@@ -116,12 +129,17 @@ class PgauditParser:
         """Goes on where `dump` was taken."""
         self.memory = Memory.of(state)
 
+    def _remembered_as(self, session: str) -> str:
+        """What a session is called in the checkpoint: it outlives a change of keys, and never leaves."""
+        return self._place.keys.at(0).pseudonym("session", session)
+
     def _session(self, line: LogLine) -> Session:
-        known = (line.session, line.user, line.database, line.address, line.program)
+        names = self._place.keys.at(line.at_ms)
+        known = (line.session, line.user, line.database, line.address, line.program, names.epoch)
         found = self._sessions.get(known)
         if found is None:
-            names = self._place.keys.at(line.at_ms)
             found = self._sessions[known] = Session(
+                self._remembered_as(line.session),
                 names.pseudonym("session", line.session),
                 names.pseudonym("actor", line.user) if line.user else None,
                 line.database,
@@ -135,7 +153,7 @@ class PgauditParser:
         return found
 
     def _add(self, statement: OpenStatement, line: LogLine, audit: Audit) -> None:
-        facts = self._facts(statement, audit)
+        facts = self._facts(statement, audit, line.at_ms)
         at = position(line.record.offset)
         event_id, data = self._place.ids.event_id, line.record.data
         people = range(len(facts.names)) if facts.names else (0,)
@@ -165,16 +183,18 @@ class PgauditParser:
             self._close(msgspec.structs.replace(statement, groups=early))
             statement.first_position = min(g.position for g in statement.groups)
 
-    def _facts(self, statement: OpenStatement, audit: Audit) -> Facts:
+    def _facts(self, statement: OpenStatement, audit: Audit, at_ms: int) -> Facts:
         text = audit.text
         if text is None:
             return NOTHING
         if text == PREVIOUSLY_LOGGED:
             return statement.text_facts
+        names = self._place.keys.at(at_ms)
+        texts = self._texts.get(names.epoch) or self._texts.setdefault(names.epoch, Statements(names))
         if audit.command in WITH_FACTS or audit.klass == "ROLE" or text[:4].upper() == "COPY":
-            facts = self._texts.facts(text)
+            facts = texts.facts(text)
         else:
-            facts = self._texts.plain(text)
+            facts = texts.plain(text)
         statement.text_facts = facts
         return facts
 

@@ -42,6 +42,9 @@ class Session(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who speaks, as pseudonyms."""
 
     key: str
+    """What the parser remembers it by."""
+    name: str
+    """What its events call it."""
     actor: str | None = None
     database: str | None = None
     tool: str | None = None
