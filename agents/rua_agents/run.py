@@ -19,8 +19,9 @@ from rua_agents.broker import BrokerHealth
 from rua_agents.disk import Disk
 from rua_agents.emitter import Emitter
 from rua_agents.endpoint import Board, Endpoint
+from rua_agents.keyfile import Keys, read_keys
 from rua_agents.lock import StateLock
-from rua_agents.pseudonyms import KeyRing, Observer, read_key
+from rua_agents.pseudonyms import KeyRing, Observer
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS, Replay
 from rua_agents.settings import AgentSettings, HttpSettings, collector_of, load, options_of, zone_of
@@ -78,7 +79,7 @@ def watched(settings: AgentSettings, keys: KeyRing, tallies: dict[str, Tally]) -
 
 def build(
     settings: AgentSettings,
-    key: bytes,
+    key: bytes | Keys,
     observations: Observations | None = None,
     *,
     publish: Callable[[Status], None] = lambda _: None,
@@ -153,7 +154,7 @@ class Session:
             self._listen(None)
 
     def _run_once(self) -> None:
-        keys, settings = read_key(Path(self._settings.key_file)), self._settings
+        keys, settings = read_keys(Path(self._settings.key_file)), self._settings
         agent = build(settings, keys, self._observations, publish=self._board.publish, reload=self.reload)
         self._agent = agent
         agent.stopping, agent.hurried = self._signals > 0, self._signals > 1
@@ -166,7 +167,7 @@ class Session:
         try:
             fresh = load(self._config)
             self._refuse(fresh)
-            read_key(Path(fresh.key_file))
+            read_keys(Path(fresh.key_file))
             if fresh.http != self._settings.http:
                 self._listen(fresh.http)
         except RuaError as why:
