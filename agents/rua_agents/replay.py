@@ -183,6 +183,10 @@ class Replay:
         """For the checkpoint."""
         return [file.dump() for file in self._files.values()] + list(self._restored.values())
 
+    def acked(self, files: Sequence[FileState]) -> None:
+        """Logs are not this agent's to delete."""
+        del files
+
     def files(self) -> list[FileStatus]:
         """For the status."""
         return [

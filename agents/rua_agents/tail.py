@@ -70,6 +70,10 @@ class Tail:
         """For the checkpoint; a file that is not there or not readable for now keeps its place in it."""
         return [file.dump() for file in self._open.values() if not file.held_since] + self._restored[-MAX_ABSENT:]
 
+    def acked(self, files: Sequence[FileState]) -> None:
+        """Logs are not this agent's to delete."""
+        del files
+
     def files(self) -> list[FileStatus]:
         """For the status."""
         return [file.status() for file in self._open.values()]
