@@ -44,11 +44,19 @@ class ElementSplitter:
         offset: where reading starts: 0, or the offset or the end of a record.
         limit_bytes: so many of a record are kept; the rest is passed over.
         levels: how many objects enclose the arrays: 1 for `{"Records": [ … ]}`. Other values of these are not read.
+        rewritten: whether the writer puts the next object over the brackets that closed the enclosing ones.
     """
 
-    def __init__(self, offset: int = 0, limit_bytes: int = DEFAULT_LIMIT_BYTES, levels: int = 0) -> None:
+    def __init__(
+        self,
+        offset: int = 0,
+        limit_bytes: int = DEFAULT_LIMIT_BYTES,
+        levels: int = 0,
+        *,
+        rewritten: bool = False,
+    ) -> None:
         self.offset = offset
-        self._limit, self._levels = limit_bytes, levels
+        self._limit, self._levels, self._rewritten = limit_bytes, levels, rewritten
         self._outside = 0 if offset else levels
         """How many braces open before one is an element's."""
         self._chunk_at = offset
@@ -72,6 +80,10 @@ class ElementSplitter:
         self._chunk_at += len(chunk)
         return made
 
+    def settle(self) -> list[RawRecord]:
+        """Nothing: an object proves itself whole."""
+        return []
+
     def finish(self) -> list[RawRecord]:
         """An object that nobody closed."""
         return [self._record()] if self._length else []
@@ -94,7 +106,7 @@ class ElementSplitter:
             return at
         enclosed = self._outside < self._levels
         at = _end(_ENCLOSING if enclosed else _BETWEEN, chunk, at)
-        if self._outside == 0:
+        if self._outside == 0 and not self._rewritten:
             self.offset = self._chunk_at + at
         if at == len(chunk):
             return at
@@ -103,7 +115,7 @@ class ElementSplitter:
             self._outside -= 1
             return at + 1
         if byte == CLOSE and enclosed:
-            self._outside += 1
+            self._outside += not self._rewritten
             return at + 1
         if byte == QUOTE and enclosed:
             self._where = _Where.OUTER_STRING

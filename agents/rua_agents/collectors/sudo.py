@@ -14,7 +14,10 @@ from rua_schemas.events import Outcome
 from rua_agents.collectors.commands import words_of
 from rua_agents.collectors.drafting import Ignored, Unreadable
 from rua_agents.collectors.host import ROOT, Deed
+from rua_agents.collectors.sudo_event import event_of
+from rua_agents.jsontext import read_object
 
+JSON = "@cee:"
 SEPARATOR = " ; "
 CONTINUED = "(command continued) "
 DENIED = ("command not allowed", "user NOT in sudoers", "incorrect password attempt", "user NOT authorized on host")
@@ -26,8 +29,10 @@ def deed(message: str) -> Deed:
 
     Raises:
         Ignored: a line that only goes on with the one before, or of another kind.
-        Unreadable: no message of sudo.
+        Unreadable, NotJson, msgspec.ValidationError: no message of sudo.
     """
+    if message.startswith(JSON):
+        return event_of(read_object(message[len(JSON) :].strip().encode())[0]).deed()
     user, colon, rest = message.partition(" : ")
     if not colon:
         raise Ignored("other_message")
