@@ -59,10 +59,10 @@ class BrokerHealth:
             self.problem = self._told = self._found = None
         if answers > self._answers or not waiting:
             self._answers, self._waits_since = answers, now
+        if self.problem is not None and self._found is not None:
+            self._say(self._found, now)
         elif self.problem is None and now - self._waits_since >= SILENT_SECONDS:
             self._say(f"Kafka at {self._kafka.bootstrap} has not answered for {SILENT_SECONDS:g} s", now)
-        elif self.problem is not None and self._found is not None:
-            self._say(self._found, now)
 
     def _look(self) -> None:
         try:
