@@ -16,6 +16,7 @@ from rua_schemas.topics import DLQ, HEARTBEATS, events_topic
 from rua_agents.keyfile import read_keys
 from rua_agents.records import check_encoding
 from rua_agents.settings import AgentSettings, load
+from rua_agents.signing import read_signer
 
 
 def run(config: Path) -> int:
@@ -30,7 +31,16 @@ def run(config: Path) -> int:
         print(f"bad  {one}", file=sys.stderr)  # noqa: T201 - the command's own output
     if not wrong:
         print(f"ok   {config}: configuration, key, files, state directory and broker")  # noqa: T201 - likewise
+        print(f"note {signing(settings)}")  # noqa: T201 - likewise
     return 1 if wrong else 0
+
+
+def signing(settings: AgentSettings) -> str:
+    """Which key a verifier has to know, or that there is none."""
+    if not settings.signing_key_file:
+        return "signing_key_file is not set: heartbeats go unsigned, and whoever may write to Kafka can forge them"
+    signer = read_signer(Path(settings.signing_key_file))
+    return f"heartbeats are signed with key {signer.key_id}, public key {signer.public_key.hex()}"
 
 
 def problems(settings: AgentSettings) -> Iterator[str]:
@@ -39,6 +49,11 @@ def problems(settings: AgentSettings) -> Iterator[str]:
         read_keys(Path(settings.key_file))
     except BadConfiguration as why:
         yield str(why)
+    if settings.signing_key_file:
+        try:
+            read_signer(Path(settings.signing_key_file))
+        except BadConfiguration as why:
+            yield str(why)
     yield from _state_dir(Path(settings.state_dir))
     for source in settings.sources:
         for pattern in source.paths:

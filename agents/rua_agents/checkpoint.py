@@ -40,6 +40,10 @@ class Checkpoint(msgspec.Struct, omit_defaults=True):
     agent_epoch: int
     files: list[FileState]
     watermark_ms: int = 0
+    agent_seq: int = 0
+    """Up to this event the broker has everything."""
+    chain_head: str | None = None
+    """The hash of that event's message."""
     version: int = VERSION
 
 
