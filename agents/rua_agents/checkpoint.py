@@ -31,6 +31,16 @@ class FileState(msgspec.Struct, omit_defaults=True):
     prefix_hash: str = ""
     line: int = 0
     """Physical lines before `offset`; replays only."""
+    lane: str = ""
+    """`stdout` or `stderr` of a container, if the file holds both."""
+    skip: int = 0
+    """How much is taken of what the line at `offset` wraps."""
+    modified_ns: int = 0
+    """When the file changed last, by its own file system."""
+    finished: bool = False
+    """Whether it was read to its end when its name was gone."""
+    seen_at_ms: int = 0
+    """Since when it is absent."""
 
 
 class Checkpoint(msgspec.Struct, omit_defaults=True):

@@ -50,6 +50,13 @@ class Splitter(Protocol):
         """The records that these bytes complete."""
         ...
 
+    def settle(self) -> list[RawRecord]:
+        """What is whole as it stands, although only the next record would prove it: the file has been silent.
+
+        Its last line has its end. Offset and bytes are those that it would have if the next record had come.
+        """
+        ...
+
     def finish(self) -> list[RawRecord]:
         """What is left when nothing more will come."""
         ...
@@ -61,7 +68,7 @@ class LineSplitter:
     def __init__(self, offset: int = 0, limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         self.offset = offset
         self._limit = limit_bytes
-        self._pending = b""
+        self._pending = bytearray()
         self._dropped = 0
 
     def feed(self, chunk: bytes) -> list[RawRecord]:
@@ -73,6 +80,10 @@ class LineSplitter:
         self._keep(rest)
         return records
 
+    def settle(self) -> list[RawRecord]:
+        """Nothing: a line is whole at its end."""
+        return []
+
     def finish(self) -> list[RawRecord]:
         """The last line, which has no end of its own."""
         return [self._record(b"", 0)] if self._pending or self._dropped else []
@@ -80,9 +91,11 @@ class LineSplitter:
     def _record(self, line: bytes, end_bytes: int) -> RawRecord:
         if self._pending or line[:1] == b"\0" or len(line) > self._limit:
             self._keep(line)
-            line = self._pending
+            line = bytes(self._pending)
         start, self.offset = self.offset, self.offset + len(line) + self._dropped + end_bytes
-        truncated, self._pending, self._dropped = self._dropped > 0, b"", 0
+        truncated = self._dropped > 0
+        if self._pending:
+            self._pending, self._dropped = bytearray(), 0
         if start == 0 and line.startswith(UTF8_BOM):
             line = line[len(UTF8_BOM) :]
         return RawRecord(start, line.removesuffix(b"\r"), self.offset, 1, truncated)
@@ -101,10 +114,10 @@ def check_encoding(head: bytes) -> None:
     """Refuses a file by its first bytes.
 
     Raises:
-        UnsupportedFile: UTF-16 or compressed. Silence would be worse.
+        UnsupportedFile: UTF-16 or compressed, in another way than gzip or twice. Silence would be worse.
     """
     found = _UNREADABLE.get(head[:2])
     if found:
         raise UnsupportedFile(
-            f"unsupported encoding: {found}; Rua reads UTF-8. Let the source write UTF-8, uncompressed"
+            f"unsupported encoding: {found}; Rua reads UTF-8, also inside of gzip. Let the source write that"
         )

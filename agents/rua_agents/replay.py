@@ -64,13 +64,14 @@ class ReplayedFile:
         self._ahead, self._next_line = [], state.line
 
     def dump(self) -> FileState:
-        """For the checkpoint."""
+        """For the checkpoint. Records before the id is known are not taken yet."""
+        begun = self.stream.source_id is not None
         return FileState(
             path=self.path,
             source=self.origin.collector.name,
-            offset=self.offset,
+            offset=self.offset if begun else 0,
             stream=self.stream.dump(),
-            line=self.line,
+            line=self.line if begun else 0,
         )
 
     def due(self, watermark_ms: int) -> Iterator[Due]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from rua_agents import identity
 from rua_agents.collectors import Collector, Draft, Parser, Place
+from rua_agents.envelopes import Envelope, EnvelopeSplitter
 from rua_agents.pseudonyms import KeyRing
 from rua_agents.records import RawRecord, Splitter
 from rua_agents.tally import Tally
@@ -19,7 +21,9 @@ SILENCE_MS = 2_000
 LEAP_YEAR_MS = 1_984_000_000_000
 """In 2032: whether a record holds a time must not depend on when it is read, and 29 February is one."""
 FIRST_RECORDS = 20
-"""If none of so many can be read, the file is probably of another source."""
+"""If none of so many can be read, the file is probably of another source; if none holds a time, its id is random."""
+FIRST_BYTES = 1 << 16
+"""Likewise if none of so many bytes is a record that holds one."""
 
 Taken = Callable[[str], bool]
 """Whether another live file already has this source_id."""
@@ -37,6 +41,7 @@ class Origin:
     options: Any
     keys: KeyRing
     tally: Tally
+    envelope: Envelope | None = None
 
     def place(self, source_id: str) -> Place:
         """Where the records of one file come from."""
@@ -53,9 +58,12 @@ class Origin:
             ids=identity.EventIds(self.platform, source_id),
         )
 
-    def splitter(self, offset: int, limit_bytes: int) -> Splitter:
-        """Cuts the file's bytes from this offset on."""
-        return self.collector.splitter(offset, limit_bytes, self.options)
+    def splitter(self, offset: int, limit_bytes: int, skip: int = 0) -> Splitter:
+        """Cuts the file's bytes from this offset on; `skip` as a splitter of an envelope has told."""
+        if self.envelope is None:
+            return self.collector.splitter(offset, limit_bytes, self.options)
+        inner = partial(self.collector.splitter, limit_bytes=limit_bytes, options=self.options)
+        return EnvelopeSplitter(self.envelope, inner, offset, skip)
 
     def time_ms(self, record: RawRecord, now_ms: int) -> int | None:
         """The record's own time, or None if it holds none."""
@@ -68,6 +76,12 @@ class Origin:
         return identity.source_id(self.platform, self.collector.name, self.host, first.data, twin_of)
 
 
+def may_identify(origin: Origin, first: Sequence[RawRecord]) -> bool:
+    """Whether the last of a file's first records gives it its id: it holds a time, or there were enough without."""
+    enough = len(first) >= FIRST_RECORDS or sum(len(record.data) for record in first) >= FIRST_BYTES
+    return enough or origin.source_id(first[-1]) is not None
+
+
 class SourceStream:
     """Records of one file, in order, to drafts."""
 
@@ -75,24 +89,37 @@ class SourceStream:
         self.origin, self.path = origin, path
         self.source_id: str | None = None
         self.last_observed_at = 0
-        self._taken = taken
+        self._taken, self._bridges = taken, origin.keys.overlaps
         self._parser: Parser | None = None
+        self._first: list[tuple[RawRecord, int]] = []
+        """Records that came before the id is known, each with when it was read."""
         self._unread: int | None = 0 if warns else None
         """How many records have failed, as long as all of them have; None once that is decided."""
 
     def feed(self, record: RawRecord, observed_at: int) -> list[Draft]:
-        """The drafts that this record completes."""
-        if self._parser is None:
-            self._begin(self.identify(record))
+        """The drafts that this record completes. Nothing comes before it is known which source this is."""
+        if self._parser is not None:
+            return self._parse(self._parser, record, observed_at)
+        self._first.append((record, observed_at))
+        if not may_identify(self.origin, [record for record, _ in self._first]):
+            return []
+        return self._identified(record)
+
+    def _identified(self, by: RawRecord) -> list[Draft]:
+        first, self._first = self._first, []
+        parser = self._begin(self.identify(by))
+        return [draft for record, observed_at in first for draft in self._parse(parser, record, observed_at)]
+
+    def _parse(self, parser: Parser, record: RawRecord, observed_at: int) -> list[Draft]:
         self.last_observed_at = observed_at
         failed = self.origin.tally.failed.total() if self._unread is not None else 0
-        made = self._parser.feed(record, observed_at)  # type: ignore[union-attr]  # begun above
+        made = parser.feed(record, observed_at)
         if self._unread is not None and record.data.strip():
             self._judge(failed=self.origin.tally.failed.total() > failed)
-        return made
+        return self._bridged(made) if self._bridges else made
 
     def identify(self, first: RawRecord) -> str:
-        """The file's id, decided by its first record; a second live file with the same start gets its own."""
+        """The file's id by its first record with a time; a second live file with the same start gets its own."""
         found = self.origin.source_id(first)
         if found is not None and self._taken(found):
             found = self.origin.source_id(first, twin_of=self.path)
@@ -101,12 +128,17 @@ class SourceStream:
     @property
     def silent_at(self) -> int | None:
         """When silence completes what waits; None if nothing does."""
-        waiting = self._parser is not None and self._parser.waiting
-        return self.last_observed_at + SILENCE_MS if waiting else None
+        return self.last_observed_at + SILENCE_MS if self.waiting else None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a draft waits."""
+        return self._parser is not None and self._parser.waiting
 
     def flush(self) -> list[Draft]:
         """Completes what waits: the file is silent, or at its end."""
-        return self._parser.flush() if self._parser is not None else []
+        made = self._identified(self._first[-1][0]) if self._first else []
+        return made + self._bridged(self._parser.flush()) if self._parser is not None else []
 
     def dump(self) -> dict[str, Any]:
         """For the checkpoint; pseudonyms only."""
@@ -119,6 +151,10 @@ class SourceStream:
         if state["source_id"] is not None:
             self._unread = None
             self._begin(state["source_id"]).load(state["parser"])
+
+    def _bridged(self, made: list[Draft]) -> list[Draft]:
+        """In a rotation's overlap, with the pseudonyms of the key before."""
+        return [self.origin.keys.bridged(draft) for draft in made] if self._bridges else made
 
     def _judge(self, *, failed: bool) -> None:
         """Says once if the file's first records are all none of this source's: a swapped `source` must be seen."""
