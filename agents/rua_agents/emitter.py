@@ -1,28 +1,39 @@
-"""Events to Kafka: idempotent, in order, bounded; the agent learns up to where the broker has acknowledged them."""
+"""Events to Kafka: idempotent, in order, bounded; the agent learns up to where the broker has acknowledged them.
+
+Asking for each message what became of it would cost the agent a tenth of its time. So the broker has everything when
+the client's queue is empty: whoever must know calls `mark`, sends nothing more, and polls until `marked_is_acked`.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from rua_common.clock import Clock
 from rua_common.errors import PoisonEvent, RuaError
 from rua_common.kafka import PRODUCER, KafkaOptions
 from rua_schemas.codec import Encoder
-from rua_schemas.events import DeadLetter, Heartbeat, TelemetryEvent
+from rua_schemas.events import DeadLetter, Heartbeat
 from rua_schemas.topics import DLQ, HEARTBEATS, events_topic
 
 from rua_agents.broker import BrokerHealth
+from rua_agents.collectors import Draft
+from rua_agents.heartbeat import Offset
+from rua_agents.sealing import Sealer, Written, cut, written
 from rua_agents.settings import Limits
 
 log = logging.getLogger(__name__)
-KEPT_CHARACTERS = 256
 DEAD_BYTES = 65_536
 WAIT_SECONDS = 0.1
+AT_ONCE = 500
+"""So many messages are handed over in one call."""
+MOST_BEATS = 10
+"""So many heartbeats wait at most; the newer ones say the same and more."""
+ROOM_BYTES, ROOM_MESSAGES = 2 << 20, 2 * AT_ONCE
+"""What librdkafka may hold above our own limit, so that it never refuses a message in the middle of a batch."""
 
 CURES = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this agent's user WRITE on the topic, LITERAL",
@@ -44,26 +55,6 @@ class Stopping(Exception):
     """The agent was told to stop while the queue was full."""
 
 
-class Batch:
-    """Messages between two snapshots."""
-
-    __slots__ = ("_emitter", "outstanding")
-
-    def __init__(self, emitter: Emitter) -> None:
-        self._emitter, self.outstanding = emitter, 0
-
-    def delivered(self, error: KafkaError | None, _: Message) -> None:
-        """Called by librdkafka for each message."""
-        self._emitter.acked += error is None
-        self.buried(error, _)
-
-    def buried(self, error: KafkaError | None, _: Message) -> None:
-        """Likewise, for a dead letter, which is no event."""
-        self.outstanding -= 1
-        if error is not None:
-            self._emitter.fail(error)
-
-
 class Emitter:
     """One producer for one platform."""
 
@@ -80,12 +71,14 @@ class Emitter:
         producer: Any = Producer,
     ) -> None:
         self.topic = events_topic(platform)
-        self.produced = self.acked = self.dead = 0
-        self._beats = self._sent_bytes = self._sent = 0
+        self.produced = self.acked = self.dead = self.answers = 0
         self._limits, self._clock, self._waits, self._health = limits, clock, waits, health
-        self._batch = self._marked = Batch(self)
+        self._sealer = Sealer(0)
+        self._events = self._messages = self._bytes = 0
+        self._window_messages = self._window_bytes = 0
+        self._beats = 0
+        self._barrier = False
         self._failure: str | None = None
-        self._encode = Encoder(TelemetryEvent).encode
         options = dict(PRODUCER) | kafka.librdkafka()
         options |= {
             "client.id": f"rua-agent-{agent_id}",
@@ -94,34 +87,66 @@ class Emitter:
             "enable.gapless.guarantee": True,
             "topic.metadata.propagation.max.ms": 5_000,  # how long a topic may be unknown before we stop and say so
             "message.max.bytes": limits.message_bytes + 100_000,
-            "queue.buffering.max.messages": limits.queue_messages,
-            "queue.buffering.max.kbytes": max(1, limits.queue_bytes >> 10),
+            "queue.buffering.max.messages": limits.queue_messages + ROOM_MESSAGES,
+            "queue.buffering.max.kbytes": limits.queue_bytes + limits.message_bytes + ROOM_BYTES >> 10,
             "error_cb": self._on_error,
             "logger": logging.getLogger("librdkafka"),
         }
         self._producer = producer(options)
 
-    def send(self, event: TelemetryEvent) -> None:
-        """Queues an event; waits while the queue is full.
+    def begin(self, epoch: int) -> None:
+        """Numbers from 1 again, in this epoch (milliseconds)."""
+        self._sealer = Sealer(epoch)
+
+    @property
+    def seq(self) -> int:
+        """Number of the last event."""
+        return self._sealer.seq
+
+    @property
+    def chain_head(self) -> str | None:
+        """Hash of the last event's message; None before the first."""
+        return self._sealer.head
+
+    def send(self, drafts: Sequence[Draft | Written], offset: Offset | None = None) -> None:
+        """Numbers, chains and queues events; waits while too much is on its way.
+
+        Args:
+            drafts: in order.
+            offset: of this host's clock.
 
         Raises:
             SendingFailed: an earlier message can never be delivered.
             Stopping: told to stop while waiting: `waits` says so, and is called again and again.
         """
-        self.produced += 1
+        self._sealer.clock(offset)
+        for at in range(0, len(drafts), AT_ONCE):
+            self._hand_over(self._sealed(drafts[at : at + AT_ONCE]))
+
+    def _sealed(self, drafts: Sequence[Draft | Written]) -> list[dict[str, Any]]:
+        seal, messages = self._sealer.sealed, []
+        for draft in drafts:
+            one = draft if type(draft) is Written else self._written(draft)  # type: ignore[arg-type]  # is a Draft then
+            if one is not None:
+                messages.append({"value": seal(one), "key": one.key})
+        self.produced += len(drafts)
+        return messages
+
+    def _written(self, draft: Draft) -> Written | None:
+        """The event in Avro; None if it went to the dead-letter queue instead."""
         try:
-            value = self._encode(event)
-            if len(value) > self._limits.message_bytes:
-                value = self._encode(cut(event))
+            one = written(draft)
+            if one.message_bytes > self._limits.message_bytes:
+                one = written(cut(draft))
         except PoisonEvent as why:
-            self.bury(self.topic, why.reason, f"{event.event_id}: {why.detail}", b"")
-            return
-        if len(value) > self._limits.message_bytes:
-            self.bury(self.topic, "too_large", f"{len(value)} bytes", value)
-            return
-        key = (event.actor or event.source_id).encode()
-        self._produce(self.topic, key, value, self._batch.delivered)
-        self._batch.outstanding += 1
+            self._sealer.skip()
+            self.bury(self.topic, why.reason, f"{draft.event_id}: {why.detail}", b"")
+            return None
+        if one.message_bytes > self._limits.message_bytes:
+            self._sealer.skip()
+            self.bury(self.topic, "too_large", f"{one.message_bytes} bytes", Encoder(type(draft)).encode(draft))
+            return None
+        return one
 
     def bury(self, topic: str, reason: str, detail: str, value: bytes) -> None:
         """Sends a message to the dead-letter queue instead."""
@@ -136,65 +161,68 @@ class Emitter:
             value=value[:DEAD_BYTES],
         )
         self.dead += 1
-        self._produce(DLQ, topic.encode(), Encoder(DeadLetter).encode(letter), self._batch.buried)
-        self._batch.outstanding += 1
+        message = {"value": Encoder(DeadLetter).encode(letter), "key": topic.encode()}
+        self._hand_over([message], DLQ)
 
-    def beat(self, heartbeat: Heartbeat, acked: Callable[[KafkaError | None, Message], None]) -> None:
-        """Sends a heartbeat, if the queue has room; `acked` learns the broker's time stamp."""
+    def beat(self, heartbeat: Heartbeat, acked: Callable[[KafkaError | None, Message], None]) -> bool:
+        """Sends a heartbeat, unless many wait already; `acked` learns the broker's time stamp."""
 
         def delivered(error: KafkaError | None, message: Message) -> None:
-            self._beats += error is None
+            self._beats -= 1
             acked(error, message)
 
+        if self._beats >= MOST_BEATS or self._failure is not None:
+            return False
+        value = Encoder(Heartbeat).encode(heartbeat)
         try:
-            value = Encoder(Heartbeat).encode(heartbeat)
             self._producer.produce(HEARTBEATS, value, heartbeat.agent_id.encode(), on_delivery=delivered)
-        except BufferError:
-            log.debug("no room for a heartbeat")
+        except (BufferError, KafkaException) as why:
+            log.debug("no heartbeat: %s", why)
+            return False
+        self._beats += 1
+        self._messages += 1
+        return True
 
     def poll(self, seconds: float = 0) -> None:
-        """Serves acknowledgements.
+        """Serves acknowledgements; after `mark` without lingering for more messages.
 
         Raises:
             SendingFailed: see `send`.
         """
-        self._producer.poll(seconds)
+        (self._producer.flush if self._barrier else self._producer.poll)(seconds)
+        self._look()
         if self._failure is not None:
             raise SendingFailed(self._failure)
 
     def mark(self) -> None:
-        """Everything sent so far belongs to one snapshot."""
-        self._marked, self._batch = self._batch, Batch(self)
+        """Everything sent so far belongs to one snapshot. Send nothing more until `marked_is_acked`."""
+        self._barrier = bool(len(self._producer))
 
     @property
     def marked_is_acked(self) -> bool:
-        """Whether the broker has all that was sent before the mark. Take one mark at a time."""
-        return self._marked.outstanding == 0
+        """Whether the broker has all that was sent before the mark."""
+        return not self._barrier and self._failure is None
 
     @property
     def all_acked(self) -> bool:
         """Whether nothing is on its way."""
-        return self._marked.outstanding == 0 and self._batch.outstanding == 0
-
-    @property
-    def answers(self) -> int:
-        """How many messages the broker has acknowledged, heartbeats included: when it grows, the broker lives."""
-        return self.acked + self._beats
+        return not len(self._producer) and self._failure is None
 
     @property
     def waiting_messages(self) -> int:
         """Sent and not yet acknowledged."""
-        return self._marked.outstanding + self._batch.outstanding
+        return len(self._producer)
 
     @property
     def waiting_bytes(self) -> int:
         """Their size, estimated by the mean of all."""
-        return self.waiting_messages * self._sent_bytes // max(1, self._sent)
+        return self.waiting_messages * self._bytes // max(1, self._messages)
 
     def drain(self, seconds: float) -> bool:
         """Waits for all acknowledgements, but no longer than this."""
         self._producer.flush(seconds)
-        return self.all_acked and self._failure is None
+        self._look()
+        return self.all_acked
 
     def close(self) -> None:
         """Forgets what is still queued; it will be read again."""
@@ -205,21 +233,54 @@ class Emitter:
         cure = CURES.get(error.code(), "see the broker's log")
         self._failure = self._failure or f"{self.topic}: {error.str()}: {cure}"
 
-    def _produce(self, topic: str, key: bytes, value: bytes, delivered: Any) -> None:
-        self._sent += 1
-        self._sent_bytes += len(value)
-        while True:
-            if self._failure is not None:
-                raise SendingFailed(self._failure)
-            try:
-                self._producer.produce(topic, value, key, on_delivery=delivered)
-                return
-            except BufferError:
-                self._producer.poll(WAIT_SECONDS)
-                if self._waits():
-                    raise Stopping from None
-            except KafkaException as why:
-                self.fail(why.args[0])
+    def _hand_over(self, messages: list[dict[str, Any]], topic: str | None = None) -> None:
+        """Queues messages in their order: the client takes all of them, because there is room, or the agent stops."""
+        size = sum(len(message["value"]) + len(message["key"]) for message in messages)
+        self._await_room(len(messages), size)
+        if self._failure is not None:
+            raise SendingFailed(self._failure)
+        taken = self._producer.produce_batch(topic or self.topic, messages, on_delivery=self._delivered)
+        if taken < len(messages):
+            self._producer.purge()  # before a later message could overtake the one that was refused
+            self.fail(next(message["_error"] for message in messages if "_error" in message))
+            raise SendingFailed(self._failure)
+        self._events += 0 if topic else len(messages)
+        self._messages += len(messages)
+        self._bytes += size
+        self._window_messages += len(messages)
+        self._window_bytes += size
+
+    def _await_room(self, messages: int, size: int) -> None:
+        """Between two moments at which all was acknowledged no more is sent than the limits say."""
+        limits = self._limits
+        while (
+            self._failure is None
+            and self._window_messages
+            and (
+                self._window_messages + messages > limits.queue_messages
+                or self._window_bytes + size > limits.queue_bytes
+            )
+        ):
+            self._producer.flush(WAIT_SECONDS)
+            self._look()
+            if self._window_messages and self._waits():
+                raise Stopping
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        """Called for each message: only what failed is of interest."""
+        if error is not None:
+            self.fail(error)
+
+    def _look(self) -> None:
+        """What became of the messages."""
+        if self._failure is not None:
+            return
+        waiting = len(self._producer)
+        self.answers = self._messages - waiting
+        self.acked = max(self.acked, self._events - waiting)
+        if not waiting:
+            self._barrier = False
+            self._window_messages = self._window_bytes = 0
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
@@ -227,13 +288,3 @@ class Emitter:
         else:
             cure = CURES.get(error.code(), "is the broker up, and its address right?")
             self._health.failed(error, cure, time.monotonic())
-
-
-def cut(event: TelemetryEvent) -> TelemetryEvent:
-    """The event with its long texts shortened, marked as truncated."""
-    short = {
-        name: value[:KEPT_CHARACTERS]
-        for name, value in msgspec.structs.asdict(event).items()
-        if isinstance(value, str) and len(value) > KEPT_CHARACTERS
-    }
-    return msgspec.structs.replace(event, truncated=True, labels=(), pii_categories=(), **short)

@@ -9,6 +9,7 @@ import msgspec
 
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
+from rua_agents.sealing import Written
 
 
 class FileStatus(msgspec.Struct):
@@ -22,6 +23,8 @@ class FileStatus(msgspec.Struct):
     acked_offset: int = 0
     lag_ms: int = 0
     """How long ago the first byte was written that is not acknowledged yet."""
+    records: int = 0
+    """How many events wait: of the spool only, a log does not know."""
 
 
 class Reader(Protocol):
@@ -46,7 +49,7 @@ class Reader(Protocol):
         """Goes on where `dump` was taken."""
         ...
 
-    def turn(self, now_ms: int) -> Iterator[list[Draft]]:
+    def turn(self, now_ms: int) -> Iterator[Sequence[Draft | Written]]:
         """What is new, in slices of bounded size. Between two slices `dump` is exact."""
         ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,17 @@ import msgspec
 from rua_agents.agent import Agent
 from rua_agents.broker import BrokerHealth
 from rua_agents.checkpoint import CheckpointFile
+from rua_agents.collectors import Draft
 from rua_agents.disk import Disk
 from rua_agents.emitter import Stopping
+from rua_agents.heartbeat import Offset
+from rua_agents.sealing import Sealer, Written, written
 from rua_agents.settings import AgentSettings, DiskSettings, Limits
 from rua_agents.tail import Tail, Watched
 from rua_agents.tally import Tally
 from rua_common.clock import ManualClock
 from rua_common.kafka import KafkaOptions
+from rua_schemas.codec import decode
 from rua_schemas.events import Heartbeat, TelemetryEvent
 
 from tests.agent_rig import START_MS, origin, parse, web_line
@@ -32,7 +36,10 @@ class Broker:
         self.acknowledges = True
         self.room = 1_000
         self.then: list[Callable[[], None]] = []
+        self.sealer = Sealer(0)
 
+    seq = property(lambda self: self.sealer.seq)
+    chain_head = property(lambda self: self.sealer.head)
     produced = property(lambda self: len(self.sent))
     marked_is_acked = property(lambda self: self.acked >= self.marked)
     all_acked = property(lambda self: self.acked >= len(self.sent))
@@ -40,11 +47,17 @@ class Broker:
     waiting_messages = property(lambda self: len(self.sent) - self.acked)
     waiting_bytes = 0
 
-    def send(self, event: TelemetryEvent) -> None:
-        """Takes an event."""
-        if len(self.sent) - self.acked >= self.room:
-            raise Stopping
-        self.sent.append(event)
+    def begin(self, epoch: int) -> None:
+        """Numbers from 1."""
+        self.sealer = Sealer(epoch)
+
+    def send(self, drafts: Sequence[Draft | Written], offset: Offset | None) -> None:
+        """Takes events."""
+        for draft in drafts:
+            if len(self.sent) - self.acked >= self.room:
+                raise Stopping
+            message = self.sealer.sealed(draft if isinstance(draft, Written) else written(draft))
+            self.sent.append(decode(message, TelemetryEvent))
 
     def beat(self, heartbeat: Heartbeat, acked: Any) -> None:
         """Takes a heartbeat."""
