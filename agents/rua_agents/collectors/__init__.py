@@ -10,15 +10,18 @@ from rua_agents.collectors.contract import Collector, Draft, Parser, Place
 __all__ = ["COLLECTORS", "Collector", "Draft", "Parser", "Place"]
 
 MODULES: Mapping[str, str] = {
+    "auditd": "auditd:Auditd",
     "auth-log": "auth_log:AuthLog",
     "envoy-json": "envoy_json:EnvoyJson",
     "envoy-text": "envoy_text:EnvoyText",
+    "kubernetes-audit": "kubernetes_audit:KubernetesAudit",
     "mongodb-audit": "mongodb_audit:MongodbAudit",
     "mongodb-log": "mongodb_log:MongodbLog",
     "nginx-combined": "nginx_combined:NginxCombined",
     "nginx-json": "nginx_json:NginxJson",
     "pgaudit-csvlog": "pgaudit_csvlog:PgauditCsvlog",
     "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",
+    "pgaudit-stderr": "pgaudit_stderr:PgauditStderr",
     "sudo-json": "sudo_json:SudoJson",
 }
 """Name of a source → its module here and its class."""
