@@ -36,7 +36,7 @@ def command_of(words: Sequence[str], names: Pseudonymiser) -> Command:
     """The facts of an argument vector."""
     program = (words[0] if words else "").rpartition("/")[2]
     tool = labels.product(program)
-    shape = [tool or "?", *(_shape(word) for word in words[1:MAX_WORDS])]
+    shape = [tool or "?", *(option_of(word) for word in words[1:MAX_WORDS])]
     return Command(tool, program in DUMPERS, names.pseudonym("statement", " ".join(shape)))
 
 
@@ -45,7 +45,7 @@ def words_of(line: str) -> list[str]:
     return line[:MAX_CHARACTERS].split()
 
 
-def _shape(word: str) -> str:
-    """An option's name without its value: `-psecret` is `-p`, `--password=x` is `--password`."""
+def option_of(word: str) -> str:
+    """A word's option without its value: `-psecret` is `-p`, `--password=x` is `--password`, all else is `?`."""
     found = _LONG_OPTION.match(word) if word.startswith("--") else _SHORT_OPTION.match(word)
     return found.group() if found else "?"
