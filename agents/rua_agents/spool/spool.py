@@ -63,6 +63,16 @@ class Spool:
         return self._next - self.cursor
 
     @property
+    def unread_bytes(self) -> int:
+        """What they take, with the rest of the groups that are read in part."""
+        with self._lock:
+            if not self._segments or not self.unread:
+                return 0
+            segment, at = self._at or (self._segment_of(self.cursor), 0)
+            following = self._segments[self._segments.index(segment) + 1 :]
+            return segment.size - at + sum(one.size for one in following)
+
+    @property
     def pending(self) -> int:
         """Events and marks that wait for `commit`."""
         return len(self._pending) + len(self._moved)
