@@ -5,25 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from rua_common.clock import Clock, SystemClock
-from rua_schemas.events import Heartbeat
 
 from rua_agents.broker import BrokerHealth
 from rua_agents.checkpoint import Checkpoint, CheckpointFile, FileState
-from rua_agents.collectors import Draft
 from rua_agents.disk import Disk
 from rua_agents.emitter import Emitter, Stopping
 from rua_agents.heartbeat import ClockOffset, Offset
 from rua_agents.pace import Pace
+from rua_agents.pulse import Head, Pulse
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS
 from rua_agents.report import Progress, Reporter
 from rua_agents.settings import AgentSettings
+from rua_agents.signing import Signer
 from rua_agents.status import Status, StatusFile
 from rua_agents.tally import Tally
 
@@ -34,7 +31,6 @@ REPLAY_CHECKPOINT_SECONDS = 0.2  # a world's feeder waits for what is acknowledg
 STATUS_SECONDS = 1.0
 WAIT_SECONDS = 0.2
 SUMMARY_SECONDS = 3_600.0
-set_field: Callable[[Any, str, Any], None] = msgspec.structs.force_setattr
 
 
 class Agent:
@@ -52,6 +48,8 @@ class Agent:
         before_checkpoint: called before the checkpoint moves past what was read.
         publish: takes each status.
         reload: called between two turns when `wants_reload` is set.
+        signer: signs heartbeats.
+        config_digest: of the configuration file, for them.
     """
 
     def __init__(
@@ -68,6 +66,8 @@ class Agent:
         before_checkpoint: Callable[[], None] = lambda: None,
         publish: Callable[[Status], None] = lambda _: None,
         reload: Callable[[], None] = lambda: None,
+        signer: Signer | None = None,
+        config_digest: str | None = None,
     ) -> None:
         self.stopping = self.hurried = self.wants_reload = False
         self._reader, self._emitter, self._tallies = reader, emitter, tallies
@@ -82,14 +82,16 @@ class Agent:
         found = self._checkpoints.read(settings.platform)
         began = settings.replay.start_ms if settings.replay else clock.now_ms()
         self._epoch = max(began, found.agent_epoch + 1 if found else 0)
-        self._seq = self._acked_seq = 0
+        emitter.begin(self._epoch)
+        self._pulse = Pulse(settings, self._epoch, found, signer, config_digest)
+        self._head = Head(0, None)
         self._acked: dict[str, int] = {}
         self._done_ms = 0
         if found:
             reader.restore(found.files)
             self._acked = _offsets(found.files)
             self._done_ms = min(found.watermark_ms, END_MS - 1)
-        self._snapshot: tuple[Checkpoint, int] | None = None
+        self._snapshot: Checkpoint | None = None
         self._dirty = True
         self._checkpoint_ms: int | None = None
         self._checkpoint_at = self._status_at = self._beat_at = self._retry_at = float("-inf")
@@ -108,7 +110,7 @@ class Agent:
                 if self.wants_reload:
                     self.wants_reload = False
                     self._reload()
-                moved = not self._disk.holds_reading and self._turn()
+                moved = self._reads and self._turn()
                 self._keep_house()
                 self._emitter.poll(0 if moved else self._idle_seconds())
         except Stopping:
@@ -135,15 +137,20 @@ class Agent:
     def _tally(self) -> Tally:
         return Tally.total(self._tallies.values())
 
+    @property
+    def _reads(self) -> bool:
+        """Whether reading goes on: not while a snapshot waits for the broker, nor on a full disk."""
+        return self._emitter.marked_is_acked and not self._disk.holds_reading
+
     def _turn(self) -> bool:
         moved = False
         for drafts in self._reader.turn(self._clock.now_ms()):
-            moved = True
-            self._send(drafts)
+            moved = self._dirty = True
+            self._emitter.send(drafts, self._clock_offset)
             self._emitter.poll()
             self._keep_house()
             self._rest()
-            if self.stopping or self._disk.holds_reading:
+            if self.stopping or not self._reads:
                 break
         return moved
 
@@ -155,18 +162,6 @@ class Agent:
         while not self.stopping and (left := end - self._monotonic()) > 0:
             self._emitter.poll(min(left, WAIT_SECONDS))
             self._keep_house()
-
-    def _send(self, drafts: list[Draft]) -> None:
-        self._dirty = True
-        offset = self._clock_offset
-        for draft in drafts:
-            self._seq += 1
-            set_field(draft, "agent_epoch", self._epoch)
-            set_field(draft, "agent_seq", self._seq)
-            if offset is not None:
-                set_field(draft, "clock_offset_ms", offset.offset_ms)
-                set_field(draft, "clock_error_ms", offset.error_ms)
-            self._emitter.send(draft)
 
     def _keep_house(self) -> None:
         """Between two slices: moves the checkpoint, and tells."""
@@ -182,7 +177,7 @@ class Agent:
     def _tell(self) -> None:
         """Heartbeat, status and summary, when it is time for them."""
         now = self._monotonic()
-        if now - self._beat_at >= self._settings.limits.heartbeat_seconds:
+        if now - self._beat_at >= self._pulse.seconds():
             self._beat_at = now
             self._beat()
         if now - self._status_at >= (REPLAY_STATUS_SECONDS if self._settings.replay else STATUS_SECONDS):
@@ -205,14 +200,15 @@ class Agent:
 
     def _take_snapshot(self) -> None:
         done = self._reader.watermark_ms
-        self._snapshot = (Checkpoint(self._settings.platform, self._epoch, self._reader.dump(), done), self._seq)
+        head = self._emitter.seq, self._emitter.chain_head
+        self._snapshot = Checkpoint(self._settings.platform, self._epoch, self._reader.dump(), done, *head)
         self._emitter.mark()
         self._dirty = False
 
     def _commit(self) -> None:
         if self._snapshot is None:
             return
-        checkpoint, seq = self._snapshot
+        checkpoint = self._snapshot
 
         def write() -> None:
             self._before_checkpoint()
@@ -221,36 +217,25 @@ class Agent:
         if not self._disk.write(write):
             self._retry_at = self._monotonic() + STATUS_SECONDS  # the old one holds; soon once more
             return
-        self._acked, self._done_ms, self._acked_seq = _offsets(checkpoint.files), checkpoint.watermark_ms, seq
+        self._acked, self._done_ms = _offsets(checkpoint.files), checkpoint.watermark_ms
+        self._head = Head(checkpoint.agent_seq, checkpoint.chain_head)
+        self._reader.acked(checkpoint.files)
         self._checkpoint_ms = self._clock.now_ms()
         self._snapshot = None
         self._status_at = float("-inf")
 
-    def _beat(self) -> None:
-        files, best = self._reader.files(), self._clock_offset
-        heartbeat = Heartbeat(
-            agent_id=self._settings.agent_id,
-            agent_epoch=self._epoch,
-            agent_version=version("rua"),
-            platform=self._settings.platform,
-            sent_at=self._clock.now_ms(),
-            last_seq=self._acked_seq,
-            events_acked=self._emitter.acked,
-            records_failed=self._tally.failed.total(),
-            lag_bytes=sum(f.size - self._acked.get(f.path, 0) for f in files),
-            files=len(files),
-            clock_offset_ms=best.offset_ms if best else None,
-            clock_error_ms=best.error_ms if best else None,
-        )
-        self._emitter.beat(heartbeat, self._offset.sent())
+    def _beat(self, *, stops: bool = False) -> None:
+        heartbeat = self._pulse.beat(self.status(), self._head, stops=stops)
+        if self._emitter.beat(heartbeat, self._offset.sent()):
+            self._pulse.sent()
 
     def status(self) -> Status:
         """What there is to tell."""
         settled = not self._dirty and self._snapshot is None and self._emitter.all_acked
         progress = Progress(
             agent_epoch=self._epoch,
-            seq=self._seq,
-            acked_seq=self._acked_seq,
+            seq=self._emitter.seq,
+            acked_seq=self._head.seq,
             acked=self._acked,
             done_ms=self._done_ms,
             checkpoint_ms=self._checkpoint_ms,
@@ -273,6 +258,9 @@ class Agent:
         if drained and not torn and self._snapshot is None:
             self._take_snapshot()
             self._commit()
+        if drained and self.stopping and not self._settings.replay:
+            self._beat(stops=True)
+            self._emitter.drain(min(WAIT_SECONDS, max(0.0, end - self._monotonic())))
         if not drained:
             log.warning("stopped before the broker acknowledged everything; the next start reads it again")
             self._emitter.close()

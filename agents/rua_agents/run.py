@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
@@ -25,6 +26,7 @@ from rua_agents.pseudonyms import KeyRing, Observer
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS, Replay
 from rua_agents.settings import AgentSettings, HttpSettings, collector_of, load, options_of, zone_of
+from rua_agents.signing import read_signer
 from rua_agents.status import Status
 from rua_agents.stream import Origin
 from rua_agents.tail import Tail, Watched
@@ -84,6 +86,7 @@ def build(
     *,
     publish: Callable[[Status], None] = lambda _: None,
     reload: Callable[[], None] = lambda: None,
+    config_digest: str | None = None,
 ) -> Agent:
     """An agent for these settings."""
     observer: Observer | None = observations
@@ -117,6 +120,8 @@ def build(
         before_checkpoint=observations.flush if observations else lambda: None,
         publish=publish,
         reload=reload,
+        signer=read_signer(Path(settings.signing_key_file)) if settings.signing_key_file else None,
+        config_digest=config_digest,
     )
     made.append(agent)
     return agent
@@ -155,7 +160,14 @@ class Session:
 
     def _run_once(self) -> None:
         keys, settings = read_keys(Path(self._settings.key_file)), self._settings
-        agent = build(settings, keys, self._observations, publish=self._board.publish, reload=self.reload)
+        agent = build(
+            settings,
+            keys,
+            self._observations,
+            publish=self._board.publish,
+            reload=self.reload,
+            config_digest=blake2b(self._config.read_bytes(), digest_size=16).hexdigest(),
+        )
         self._agent = agent
         agent.stopping, agent.hurried = self._signals > 0, self._signals > 1
         agent.wants_reload, self._wants_reload = self._wants_reload, False
@@ -168,6 +180,8 @@ class Session:
             fresh = load(self._config)
             self._refuse(fresh)
             read_keys(Path(fresh.key_file))
+            if fresh.signing_key_file:
+                read_signer(Path(fresh.signing_key_file))
             if fresh.http != self._settings.http:
                 self._listen(fresh.http)
         except RuaError as why:

@@ -72,7 +72,8 @@ class Limits(Struct, frozen=True):
         message_bytes: Of one event; below the topic's max.message.bytes.
         poll_seconds: Between two looks at files that did not grow.
         checkpoint_seconds: Between two checkpoints.
-        heartbeat_seconds: Between two signs of life.
+        heartbeat_seconds: Between two signs of life; after three without one, silence is an alert. The first six come
+            every 10 s.
         drain_seconds: How long a stop waits for the broker; below terminationGracePeriodSeconds.
         cpu_percent: Of one core, on average over seconds; all threads count.
         bytes_per_second: Read from sources, on average.
@@ -87,7 +88,7 @@ class Limits(Struct, frozen=True):
     message_bytes: Positive = 900_000
     poll_seconds: Seconds = 0.25
     checkpoint_seconds: Seconds = 1.0
-    heartbeat_seconds: Seconds = 10.0
+    heartbeat_seconds: Seconds = 60.0
     drain_seconds: Seconds = 10.0
     cpu_percent: Annotated[float, msgspec.Meta(ge=0, le=10_000)] = 0.0
     bytes_per_second: Count = 0

@@ -1,0 +1,80 @@
+"""A verifier of an agent's trail, written from docs/heartbeats.md alone; the one for production comes with the streams.
+
+It sees what stands in Kafka: messages of events, and heartbeats with the broker's time. It knows the public key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from itertools import pairwise
+
+from rua_schemas.codec import decode
+from rua_schemas.events import Heartbeat, TelemetryEvent
+from rua_schemas.signing import verify
+
+MISSED_BEATS = 3
+
+
+def hash_of(message: bytes) -> str:
+    """As the next event's `chain` and a heartbeat's `chain_head` hold it."""
+    return blake2b(message, digest_size=16).hexdigest()
+
+
+def alerts(
+    messages: Sequence[bytes], beats: Sequence[tuple[int, Heartbeat]], public_key: bytes, now_ms: int
+) -> set[str]:
+    """What is wrong with one agent's trail: a word for each kind of trouble; empty if nothing is.
+
+    Args:
+        messages: of its events, in any order.
+        beats: (broker's time in ms, heartbeat), in order of the topic.
+        public_key: the one that was enrolled for this agent.
+        now_ms: the verifier's own time.
+    """
+    found = {"bad-signature"} if any(not verify(beat, public_key) for _, beat in beats) else set()
+    good = [(at, beat) for at, beat in beats if verify(beat, public_key)]
+    epochs = {decode(message, TelemetryEvent).agent_epoch for message in messages}
+    for epoch in sorted(epochs | {beat.agent_epoch for _, beat in good}):
+        found |= set(_run(epoch, messages, [beat for _, beat in good]))
+    return found | set(_silence(good, now_ms))
+
+
+def _run(epoch: int, messages: Sequence[bytes], good: Sequence[Heartbeat]) -> Iterator[str]:
+    """One run of the agent."""
+    own = [beat for beat in good if beat.agent_epoch == epoch]
+    events = [(decode(message, TelemetryEvent), message) for message in messages]
+    copies = {(event.agent_seq, message) for event, message in events if event.agent_epoch == epoch}
+    by_seq = dict(copies)
+    if len(by_seq) < len(copies) or len({beat.beat_seq for beat in own}) < len(own):
+        yield "replay-or-fork"
+    if [beat.beat_seq for beat in own] != list(range(1, len(own) + 1)):
+        yield "heartbeat-missing"
+    yield from _chain(by_seq)
+    later = [beat for beat in good if beat.previous_epoch == epoch]
+    heads = [(beat.chain_seq, beat.chain_head) for beat in own] + [(b.previous_seq, b.previous_head) for b in later]
+    for seq, head in heads:
+        if seq is None:
+            continue
+        last = max((n for n in by_seq if n <= seq), default=None)
+        if last is None or hash_of(by_seq[last]) != head:
+            yield "truncated-tail" if max(by_seq, default=0) < seq else "head-mismatch"
+
+
+def _chain(by_seq: dict[int, bytes]) -> Iterator[str]:
+    ordered = [(seq, by_seq[seq]) for seq in sorted(by_seq)]
+    if ordered and decode(ordered[0][1], TelemetryEvent).chain is not None:
+        yield "gap"
+    for (before, message), (seq, following) in pairwise(ordered):
+        if decode(following, TelemetryEvent).chain != hash_of(message):
+            yield "gap" if seq > before + 1 else "chain-break"
+
+
+def _silence(good: Sequence[tuple[int, Heartbeat]], now_ms: int) -> Iterator[str]:
+    if not good:
+        yield "silence"
+        return
+    at, last = good[-1]
+    due = max(at + MISSED_BEATS * (last.interval_ms or 0), last.quiet_until or 0)
+    if now_ms > due:
+        yield "silence"
