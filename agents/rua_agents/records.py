@@ -44,7 +44,10 @@ class RawRecord(NamedTuple):
 class Splitter(Protocol):
     """Cuts a stream of bytes by its format's own grammar."""
 
-    offset: int
+    @property
+    def offset(self) -> int:
+        """Where the first record starts that is not complete."""
+        ...
 
     def feed(self, chunk: bytes) -> list[RawRecord]:
         """The records that these bytes complete."""
@@ -80,13 +83,18 @@ class LineSplitter:
         self._keep(rest)
         return records
 
+    @property
+    def pending(self) -> bool:
+        """Whether a line has begun that has no end yet."""
+        return bool(self._pending or self._dropped)
+
     def settle(self) -> list[RawRecord]:
         """Nothing: a line is whole at its end."""
         return []
 
     def finish(self) -> list[RawRecord]:
         """The last line, which has no end of its own."""
-        return [self._record(b"", 0)] if self._pending or self._dropped else []
+        return [self._record(b"", 0)] if self.pending else []
 
     def _record(self, line: bytes, end_bytes: int) -> RawRecord:
         if self._pending or line[:1] == b"\0" or len(line) > self._limit:

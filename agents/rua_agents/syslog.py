@@ -15,6 +15,7 @@ TOLERANCE_MS = 60_000
 YEARS_BACK = 9
 """29 February occurs at least once in so many."""
 _TRADITIONAL = re.compile(r"([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d) ", re.ASCII)
+_YEAR = re.compile(r" (\d{4})$", re.ASCII)
 _PRIORITY = re.compile(r"<\d{1,3}>(?:1 )?", re.ASCII)
 
 
@@ -56,6 +57,20 @@ class Stamps:
         _, _, after_host = rest.partition(" ")
         return SyslogLine(at_ms, *_program(after_host))
 
+    def event(self, line: str, now_ms: int) -> tuple[int, str]:
+        """Time and message of a line without host and program: `Nov 24 23:14:31 : …`, with or without the year.
+
+        Raises:
+            BadTime: as `read`.
+        """
+        stamp, colon, message = line.partition(" : ")
+        old, year = _TRADITIONAL.match(stamp + " "), _YEAR.search(stamp)
+        if not colon or old is None:
+            raise BadTime("no time stamp")
+        now_ms = now_ms if year is None else _in_year(int(year[1]))
+        self.last_ms = self.local_ms(old, now_ms)
+        return self.last_ms, message
+
     def local_ms(self, old: re.Match[str], now_ms: int) -> int:
         """The time of a stamp without year and zone: the last such one before tomorrow."""
         if self._zone is None:
@@ -78,6 +93,11 @@ class Stamps:
         local = datetime.fromisoformat(text).replace(tzinfo=self._zone, fold=1)
         second_ms = round(local.timestamp() * 1_000)
         return second_ms if first_ms < self.last_ms - TOLERANCE_MS and second_ms > first_ms else first_ms
+
+
+def _in_year(year: int) -> int:
+    """So late in a year that every one of its days is the last such one before tomorrow."""
+    return round(datetime(year, 12, 31, 12, tzinfo=UTC).timestamp() * 1_000)
 
 
 def _program(text: str) -> tuple[str, str]:

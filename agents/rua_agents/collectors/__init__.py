@@ -23,6 +23,7 @@ MODULES: Mapping[str, str] = {
     "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",
     "pgaudit-stderr": "pgaudit_stderr:PgauditStderr",
     "sudo-json": "sudo_json:SudoJson",
+    "sudo-logfile": "sudo_logfile:SudoLogfile",
 }
 """Name of a source → its module here and its class."""
 

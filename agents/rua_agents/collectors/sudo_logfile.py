@@ -1,0 +1,77 @@
+"""sudo's own log file as text, wrapped at 80 columns: `Nov 24 23:14:31 : ana : PWD=/srv ; USER=root ; COMMAND=…`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rua_common.settings import Struct
+
+from rua_agents.blocks import BlockSplitter
+from rua_agents.collectors import host, sudo
+from rua_agents.collectors.contract import Draft, Parser, Place
+from rua_agents.collectors.drafting import RecordParser
+from rua_agents.records import RawRecord, Splitter
+from rua_agents.syslog import Stamps
+from rua_agents.times import BadTime
+
+INDENT = "    "
+_HOST = re.compile(r"( : )HOST=\S+ : ")
+
+
+class SudoLogfileOptions(Struct, frozen=True):
+    """No options."""
+
+
+class SudoLogfile:
+    """The collector."""
+
+    name = "sudo-logfile"
+    options: type[msgspec.Struct] = SudoLogfileOptions
+
+    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
+        """A line that is indented goes on with the record before it; sudo escapes line ends in what users type."""
+        del options
+        return BlockSplitter(offset, limit_bytes, lambda line: line.startswith(INDENT.encode()))
+
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+        """The stamp, in the host's zone."""
+        del options
+        try:
+            return Stamps(zone).event(_text(record), now_ms)[0]
+        except BadTime:
+            return None
+
+    def parser(self, place: Place) -> Parser:
+        """A parser for one file."""
+        return _Parser(place)
+
+
+def _text(record: RawRecord) -> str:
+    text = record.data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return _HOST.sub(r"\1", text.replace("\r\n", "\n").replace("\n" + INDENT, " "), count=1)
+
+
+class _Parser(RecordParser):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._stamps = Stamps(place.zone)
+
+    def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
+        """The event of a record."""
+        text = _text(record)
+        at_ms, message = self._stamps.event(text, observed_at)
+        deed = sudo.deed(message)
+        self.place.tally.replaced += text.count("\N{REPLACEMENT CHARACTER}")
+        return [host.event_of(deed, self.place, record, observed_at, at_ms)]
+
+    def dump(self) -> dict[str, Any]:
+        """The last record's time."""
+        return {"last_ms": self._stamps.last_ms}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `dump` was taken."""
+        self._stamps.last_ms = state.get("last_ms", 0)
