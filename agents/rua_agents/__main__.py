@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rua_common.clock import SystemClock
 from rua_common.errors import RuaError
@@ -23,10 +24,37 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="rua agent", description="Reads a platform's logs and sends events.")
     commands = top.add_subparsers(dest="command", required=True)
-    for name, what in (("run", "read, pseudonymise, send"), ("check", "prove that `run` would work")):
-        one = commands.add_parser(name, help=what)
-        one.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
-        one.add_argument("--log-json", action="store_true", help="log lines as JSON")
+    run = _configured(commands, "run", "read, pseudonymise, send")
+    run.add_argument("--dry-run", action="store_true", help="read for real from the checkpoint on, but send nothing")
+    run.add_argument("--once", action="store_true", help="with --dry-run: end when everything is read")
+    run.add_argument("--print", action="store_true", dest="prints", help="with --dry-run: the events, as JSON lines")
+    _configured(commands, "check", "prove that `run` would work")
+    status = commands.add_parser("status", help="what a running agent does; the exit status says if it is healthy")
+    status.add_argument("-c", "--config", type=Path, metavar="FILE")
+    status.add_argument("--url", metavar="URL", help="of its endpoint, e.g. http://127.0.0.1:9469")
+    status.add_argument("--json", action="store_true", dest="as_json")
+    _init(commands)
+    _parse(commands)
+    return top
+
+
+def _configured(commands: Any, name: str, what: str) -> argparse.ArgumentParser:
+    one: argparse.ArgumentParser = commands.add_parser(name, help=what)
+    one.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
+    one.add_argument("--log-json", action="store_true", help="log lines as JSON")
+    return one
+
+
+def _init(commands: Any) -> None:
+    init = commands.add_parser("init", help="write a configuration to start from, and say what to switch on")
+    init.add_argument("source", choices=sorted(COLLECTORS), metavar="SOURCE", help=", ".join(sorted(COLLECTORS)))
+    init.add_argument("--platform", default="local", metavar="PLATFORM")
+    init.add_argument("--out", type=Path, default=Path("agent.yaml"), metavar="FILE", help="keys are made beside it")
+    init.add_argument("--state-dir", type=Path, metavar="DIR", help="/var/lib/rua-agent/PLATFORM unless given")
+    init.add_argument("--bootstrap", default="127.0.0.1:9092", metavar="HOST:PORT", help="of the brokers")
+
+
+def _parse(commands: Any) -> None:
     parse = commands.add_parser("parse", help="print the events that a file gives, as JSON lines; no broker needed")
     parse.add_argument("--source", required=True, choices=sorted(COLLECTORS))
     parse.add_argument("--zone", metavar="ZONE", help="IANA zone of stamps that name none, e.g. Asia/Bangkok")
@@ -39,7 +67,6 @@ def parser() -> argparse.ArgumentParser:
         "--record-bytes", type=_record_bytes, default=DEFAULT_LIMIT_BYTES, metavar="N", help="longer ones are cut"
     )
     parse.add_argument("file", metavar="FILE", help="the log, or - for standard input")
-    return top
 
 
 def _record_bytes(text: str) -> int:
@@ -82,6 +109,19 @@ def _dispatch(given: argparse.Namespace) -> int:
         from rua_agents.check import run as run_check  # noqa: PLC0415 - likewise
 
         return run_check(given.config)
+    if given.command == "status":
+        from rua_agents.show import run as run_show  # noqa: PLC0415 - likewise
+
+        return run_show(given.config, given.url, as_json=given.as_json)
+    if given.command == "init":
+        from rua_agents.init import Choices, run as run_init  # noqa: PLC0415 - likewise
+
+        state_dir = given.state_dir or Path("/var/lib/rua-agent") / given.platform
+        return run_init(Choices(given.source, given.platform, given.out, state_dir, given.bootstrap))
+    if given.dry_run:
+        from rua_agents.dry import run as run_dry  # noqa: PLC0415 - likewise
+
+        return run_dry(given.config, once=given.once, prints=given.prints)
     from rua_agents.run import run as run_agent  # noqa: PLC0415 - likewise
 
     return run_agent(given.config)
