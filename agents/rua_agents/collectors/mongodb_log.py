@@ -47,8 +47,8 @@ class MongodbLogOptions(Struct, frozen=True):
 class Connection(NamedTuple):
     """Who is logged in on a connection, until it ends."""
 
-    actor: str
-    """A pseudonym."""
+    actor: Mapping[str, str]
+    """Pseudonyms by all keys: it may outlive a rotation."""
     system: bool
     """Whether it is another member of the cluster."""
 
@@ -140,9 +140,9 @@ class _Parser(RecordParser):
         user = text(inside(attr, "user")) or text(inside(attr, "principalName"))
         who = self._party(line.at_ms, user, inside(attr, "client") or inside(attr, "remote"))
         system = user == mongodb.SYSTEM or inside(attr, "isClusterMember") is True
-        if outcome == "ok" and who.actor:
+        if outcome == "ok" and user:
             self._connections.pop(line.connection, None)
-            self._connections[line.connection] = Connection(who.actor, system)
+            self._connections[line.connection] = Connection(self.place.keys.remembered("actor", user), system)
             if len(self._connections) > MAX_CONNECTIONS:
                 del self._connections[next(iter(self._connections))]
         return draft(
@@ -244,7 +244,8 @@ class _Parser(RecordParser):
         known = self._connections.get(line.connection)
         if known is None:
             return who.source_ip, "network" if who.source_ip else "unknown"
-        return known.actor, "service" if known.system else "interactive" if tool in mongodb.INTERACTIVE else "unknown"
+        actor = self.place.keys.recalled(known.actor, line.at_ms)
+        return actor, "service" if known.system else "interactive" if tool in mongodb.INTERACTIVE else "unknown"
 
     def _party(self, at_ms: int, user: str | None, remote: object) -> Party:
         """`192.0.2.1:40001`, `[2001:db8::1]:40001`, or the path of a socket."""
