@@ -63,6 +63,21 @@ def read_audit(message: str, *, truncated: bool = False) -> Audit:
         raise why if isinstance(why, BadAudit) else BadAudit(type(why).__name__) from why
 
 
+def is_unmistakable(message: str) -> bool:
+    """Whether this is an AUDIT record even where a name could make other text look like one.
+
+    Such text has the rest of its line behind it: as a number of rows that is none, as too many fields, or as parameters
+    that hold the line's real severity.
+    """
+    if not message.startswith(PREFIX):
+        return False
+    try:
+        read_audit(message)
+        return ":  " not in next(csv.reader((message[len(PREFIX) :],)))[8]
+    except BadAudit:
+        return False
+
+
 def _natural(field: str) -> int | None:
     """The number, or None if it is negative or has more digits than 64 bits surely hold."""
     if field.isdigit() and field.isascii():

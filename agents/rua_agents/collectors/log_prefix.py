@@ -1,0 +1,237 @@
+"""PostgreSQL's `log_line_prefix`, read by its own grammar.
+
+Names of users, databases and programs are written as they are, so they may hold blanks, brackets, `@`, `/` or a whole
+false prefix. What a line can mean is found by going through the prefix's parts from both ends: a field is known only if
+every way to read the line gives it the same text. Nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+NAME_BYTES = 63  # NAMEDATALEN - 1: the server cuts longer names
+HOST_BYTES = 270
+TAG_BYTES = 96
+LONGEST_FIXED = 64
+ESCAPED_NAME_BYTES = 4 * NAME_BYTES  # PostgreSQL 16 writes \xc3 for a byte of an application's name
+TIMES = ("m", "t", "n")
+PROCESSES = ("c", "p")
+_ZONE = rb" (?:[A-Za-z]{1,10}|[+-]\d{2,6})"
+_DAY = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+_FIXED: Mapping[str, bytes] = {
+    "m": _DAY + rb"\.\d{1,6}" + _ZONE,
+    "t": _DAY + _ZONE,
+    "s": _DAY + _ZONE,
+    "n": rb"\d{1,12}\.\d{1,6}",
+    "p": rb"\d{1,10}",
+    "P": rb"\d{0,10}",
+    "l": rb"\d{1,20}",
+    "c": rb"[0-9a-f]{1,16}\.[0-9a-f]{1,16}",
+    "v": rb"(?:-?\d{1,20}/\d{1,20})?",
+    "x": rb"\d{1,20}",
+    "Q": rb"-?\d{1,20}",
+    "e": rb"[0-9A-Z]{5}",
+}
+_TEXTS = {"u": NAME_BYTES, "d": NAME_BYTES, "a": ESCAPED_NAME_BYTES, "h": HOST_BYTES, "r": HOST_BYTES, "b": TAG_BYTES}
+_TEXTS |= {"i": TAG_BYTES}
+_ESCAPE = re.compile(r"%(-?\d{1,3})?(.)|%$", re.DOTALL)
+_HOST = re.compile(rb"[][0-9A-Za-z.:%_()-]+")
+_ESCAPED_BYTE = re.compile(rb"\\x[0-9a-f]{2}")
+_SEVERITY = re.compile(
+    rb"(DEBUG[1-5]?|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC"
+    rb"|DETAIL|HINT|QUERY|CONTEXT|LOCATION|BACKTRACE|STATEMENT):  "
+)
+LONGEST_SEVERITY = 12
+ADDITIONS = frozenset((b"DETAIL", b"HINT", b"QUERY", b"CONTEXT", b"LOCATION", b"BACKTRACE", b"STATEMENT"))
+"""Lines that tell more of the report before them."""
+
+
+class BadPrefix(ValueError):
+    """A `log_line_prefix` with which records cannot be told apart."""
+
+
+class Part(NamedTuple):
+    """A literal, an escape of fixed form, or one that may hold any text."""
+
+    escape: str
+    literal: bytes = b""
+    fixed: re.Pattern[bytes] | None = None
+    longest: int = 0
+    width: int = 0
+    """Least number of characters of a fixed form; negative if blanks follow it instead of going before."""
+
+    def fixed_end(self, window: bytes, at: int) -> int | None:
+        """Where the fixed form that begins here ends."""
+        start = at
+        if self.width > 0:
+            start = min(at + self.width, len(window) - len(window[at:].lstrip(b" ")))
+        found = self.fixed.match(window, start) if self.fixed else None
+        if found is None or (self.width > 0 and found.end() - at < self.width):
+            return None
+        end = max(found.end(), at - self.width)
+        return end if not window[found.end() : end].strip(b" ") and end <= len(window) else None
+
+    def fits(self, text: bytes) -> bool:
+        """Whether the server could have written this for the escape."""
+        if not text or len(text) > self.longest:
+            return False
+        if self.escape in "hr":
+            return _HOST.fullmatch(text) is not None
+        return self.escape != "a" or len(_ESCAPED_BYTE.sub(b"?", text.strip(b" "))) <= NAME_BYTES
+
+
+class Reading(NamedTuple):
+    """One way to read a line: where its severity begins and its message, and how many parts its prefix has."""
+
+    severity: bytes
+    end: int
+    message: int
+    parts: int
+
+
+class Head:
+    """The start of a line, and all ways to read it."""
+
+    def __init__(self, parts: Sequence[Part], session_from: int, window: bytes) -> None:
+        self.window = window
+        self._parts = parts
+        found = [(m.start(), m) for m in _SEVERITY.finditer(window)]
+        self._reached = reach(parts, window[: found[-1][0]]) if found else [[0]]
+        ends = {n: set(self._reached[n]) for n in sorted({session_from, len(parts)}) if n < len(self._reached)}
+        self.readings = [
+            Reading(m[1], at, m.end(), n) for at, m in found for n, reached in ends.items() if at in reached
+        ]
+
+    def spans(self, reading: Reading) -> dict[str, tuple[int, int]]:
+        """Of every escape that this reading tells beyond doubt, where its text stands."""
+        on_the_way = [reading.end]
+        known: dict[str, tuple[int, int]] = {}
+        for n in range(reading.parts - 1, -1, -1):
+            part, after = self._parts[n], on_the_way
+            on_the_way = [p for p in self._reached[n] if _leads(part, self.window, p, after)]
+            if part.escape and len(on_the_way) == len(after) == 1:
+                known.setdefault(part.escape, (on_the_way[0], after[0]))
+        return known
+
+    def fields(self, reading: Reading) -> dict[str, bytes]:
+        """The texts of these."""
+        return {escape: self.window[a:b].strip(b" ") for escape, (a, b) in self.spans(reading).items()}
+
+    def key(self, reading: Reading) -> bytes:
+        """The prefix without the line's number: the same for all lines of one report."""
+        a, b = self.spans(reading).get("l", (reading.end, reading.end))
+        return self.window[:a] + b"\0" + self.window[b : reading.end]
+
+
+class Prefix:
+    """A `log_line_prefix`.
+
+    Raises:
+        BadPrefix: it names no time or no process.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._parts = tuple(_parts(text))
+        escapes = [part.escape for part in self._parts]
+        for needed, what in ((TIMES, "time (%m)"), (PROCESSES, "process (%p) or session (%c)")):
+            if not set(needed) & set(escapes):
+                raise BadPrefix(f"prefix {text!r} names no {what}; add it to log_line_prefix, and here")
+        self._parts = tuple(part for part in self._parts if part.escape != "q")
+        self._session_from = escapes.index("q") if "q" in escapes else len(self._parts)
+        self.longest = sum(len(p.literal) + p.longest for p in self._parts) + LONGEST_SEVERITY
+        texts = [n for n, part in enumerate(self._parts) if part.longest and part.fixed is None]
+        self._opening = self._parts[: texts[0] if texts else len(self._parts)]
+
+    def head(self, data: bytes) -> Head:
+        """All ways to read the start of this record."""
+        return Head(self._parts, self._session_from, data[: self.longest])
+
+    def opens(self, data: bytes) -> bool:
+        """Whether a record seems to begin here, whatever follows the parts of fixed form."""
+        return len(reach(self._opening, data[: self.longest])) == len(self._opening) + 1
+
+    def unfinished(self, data: bytes) -> bool:
+        """Whether a record begins here whose prefix does not end: a name in it holds a line feed."""
+        short = len(data) < self.longest
+        return short and _SEVERITY.search(data) is None and self.opens(data)
+
+    def may_add(self, line: bytes) -> bool:
+        """Whether some way to read this line might add to the report before it; cheap."""
+        return any(m[1] in ADDITIONS for m in _SEVERITY.finditer(line, 0, self.longest))
+
+
+def reach(parts: Sequence[Part], window: bytes) -> list[list[int]]:
+    """After each part, every place in the window where it can end, ascending; ends early if there is none.
+
+    Each place is looked at once for each part: the work does not depend on how the texts are made.
+    """
+    reached = [[0]]
+    for n, part in enumerate(parts):
+        starts = reached[-1]
+        if part.fixed is not None:
+            ends = sorted({end for p in starts if (end := part.fixed_end(window, p)) is not None})
+        elif part.literal:
+            ends = [p + len(part.literal) for p in starts if window.startswith(part.literal, p)]
+        else:
+            following = parts[n + 1].literal if n + 1 < len(parts) else b""
+            ends = [p for p in _places(window, following, starts[0]) if _fits_from_nearest(part, window, starts, p)]
+        if not ends:
+            break
+        reached.append(ends)
+    return reached
+
+
+def _places(window: bytes, literal: bytes, start: int) -> Iterator[int]:
+    """Where a text may end: before what follows it."""
+    if not literal:
+        yield from range(start + 1, len(window) + 1)
+        return
+    at = window.find(literal, start + 1)
+    while at >= 0:
+        yield at
+        at = window.find(literal, at + 1)
+
+
+def _fits_from_nearest(part: Part, window: bytes, starts: list[int], end: int) -> bool:
+    """A part of what fits does fit, so the nearest start decides for all."""
+    n = bisect_left(starts, end)
+    return n > 0 and part.fits(window[starts[n - 1] : end])
+
+
+def _leads(part: Part, window: bytes, start: int, ends: list[int]) -> bool:
+    """Whether this part can go from here to one of these places (ascending)."""
+    if part.fixed is not None:
+        return part.fixed_end(window, start) in ends
+    if part.literal:
+        return window.startswith(part.literal, start) and start + len(part.literal) in ends
+    n = bisect_left(ends, start + 1)
+    return n < len(ends) and part.fits(window[start : ends[n]])
+
+
+def _parts(text: str) -> Iterator[Part]:
+    literal, at = "", 0
+    for found in _ESCAPE.finditer(text):
+        literal += text[at : found.start()]
+        at = found.end()
+        letter = found[2] or ""
+        if letter == "%":
+            literal += "%"
+        if letter == "q" or letter in _FIXED or letter in _TEXTS:
+            if literal:
+                yield Part("", literal.encode())
+            literal = ""
+            yield _escape(letter, int(found[1] or 0))
+    literal += text[at:]
+    if literal:
+        yield Part("", literal.encode())
+
+
+def _escape(letter: str, width: int) -> Part:
+    if letter == "q":
+        return Part("q")
+    if letter in _TEXTS:
+        return Part(letter, longest=max(_TEXTS[letter], abs(width)))
+    return Part(letter, fixed=re.compile(_FIXED[letter]), longest=max(LONGEST_FIXED, abs(width)), width=width)

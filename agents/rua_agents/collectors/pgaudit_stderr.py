@@ -1,0 +1,93 @@
+"""PostgreSQL's log as text (`log_destination = stderr`) with pgaudit, read by its `log_line_prefix`."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+from rua_schemas.codec import clean
+
+from rua_agents.collectors.contract import Place
+from rua_agents.collectors.drafting import Unreadable
+from rua_agents.collectors.log_prefix import TIMES, Prefix
+from rua_agents.collectors.pgaudit_lines import Line, LineParser
+from rua_agents.collectors.pgaudit_parser import PgauditOptions
+from rua_agents.collectors.stderr_reports import Report, ReportSplitter
+from rua_agents.records import RawRecord, Splitter
+from rua_agents.times import BadTime, epoch_seconds_ms, stamp_ms
+
+DEFAULT_PREFIX = "%m [%p] %q%u@%d/%a %h "
+UNKNOWN = "[unknown]"
+
+
+class StderrOptions(PgauditOptions, frozen=True):
+    """Options of pgaudit-stderr."""
+
+    prefix: str = DEFAULT_PREFIX
+    """The server's `log_line_prefix`, with its blanks."""
+
+    def __post_init__(self) -> None:
+        Prefix(self.prefix)
+
+
+class PgauditStderr:
+    """The collector."""
+
+    name = "pgaudit-stderr"
+    options: type[msgspec.Struct] = StderrOptions
+
+    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
+        """A line with a prefix, and all that belongs to it."""
+        return ReportSplitter(offset, limit_bytes, Prefix(options.prefix))
+
+    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+        """The record's own time."""
+        del now_ms
+        report = Report(Prefix(options.prefix), record.data)
+        try:
+            return _time_ms(report.fields(), zone) if report.reading else None
+        except BadTime:
+            return None
+
+    def parser(self, place: Place) -> _Parser:
+        """A parser for one file."""
+        return _Parser(place)
+
+
+def _time_ms(fields: dict[str, bytes], zone: ZoneInfo | None) -> int:
+    named = next((name for name in TIMES if name in fields), "")
+    text = fields.get(named, b"").decode("ascii", "replace")
+    return epoch_seconds_ms(text) if named == "n" else stamp_ms(text, zone)
+
+
+class _Parser(LineParser):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self._prefix = Prefix(place.options.prefix)
+
+    def read(self, record: RawRecord) -> tuple[int, Line]:
+        """The fields of one report."""
+        report = Report(self._prefix, record.data)
+        if report.reading is None:
+            raise Unreadable("other_prefix")
+        fields = report.fields()
+        message, _ = clean(report.message.decode("utf-8", "replace"))
+        process = fields.get("c") or b"pid " + fields.get("p", b"")
+        address = _known(fields, "h") or (_known(fields, "r") or "").partition("(")[0] or None
+        return _time_ms(fields, self._place.zone), Line(
+            message,
+            process.decode(),
+            _known(fields, "u"),
+            _known(fields, "d"),
+            address,
+            _known(fields, "a"),
+            report.reading.severity.decode(),
+            b"CONTEXT" in report.additions(),
+            message.count("\N{REPLACEMENT CHARACTER}"),
+        )
+
+
+def _known(fields: dict[str, bytes], escape: str) -> str | None:
+    text, _ = clean(fields.get(escape, b"").decode("utf-8", "replace"))
+    return text if text not in ("", UNKNOWN) else None
