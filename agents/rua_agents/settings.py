@@ -146,11 +146,12 @@ def load(path: Path) -> AgentSettings:
         raise place.error("lower-case letters, digits, - and _ only", "platform")
     if not found.sources:
         raise place.error("names no source", "sources", allowed=sorted(COLLECTORS))
-    if found.http:
-        try:
+    try:
+        found.kafka.check()
+        if found.http:
             address_of(found.http.listen)
-        except BadConfiguration as why:
-            raise place.error(why.problem, "http", "listen", allowed=why.allowed) from why
+    except BadConfiguration as why:
+        raise place.error(why.problem, *(why.key or "").split("."), allowed=why.allowed) from why
     for i, source in enumerate(found.sources):
         try:
             collector = collector_of(source.source)

@@ -123,7 +123,7 @@ def explain(error: BaseException | KafkaError) -> str | None:
 
 
 def _tls(options: KafkaOptions) -> ssl.SSLContext | None:
-    if not options.security_protocol.endswith("SSL"):
+    if not options.uses_tls:
         return None
     context = ssl.create_default_context(cafile=options.ca_file)
     if options.certificate_file is not None:

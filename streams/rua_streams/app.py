@@ -142,7 +142,15 @@ def faust_app(settings: WorkerSettings, role: Role) -> BatchApp:
 
 
 def credentials(kafka: KafkaOptions) -> faust.SASLCredentials | faust.SSLCredentials | None:
-    """Faust's form of the login."""
+    """Faust's form of the login.
+
+    Raises:
+        BadConfiguration: the options do not fit together, or the login is one that only agents have.
+    """
+    kafka.check()
+    if kafka.logs_in and kafka.mechanism == "OAUTHBEARER":
+        others = ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"]
+        raise BadConfiguration("workers cannot log in with OAUTHBEARER yet", key="RUA_KAFKA_MECHANISM", allowed=others)
     context: ssl.SSLContext | None = None
     if kafka.security_protocol.endswith("SSL"):
         context = ssl.create_default_context(cafile=kafka.ca_file)

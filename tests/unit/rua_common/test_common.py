@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import logging
@@ -93,7 +94,9 @@ def test_a_missing_address_or_password_file_is_named(tmp_path: Path) -> None:
     """Before any connection is tried."""
     with pytest.raises(BadConfiguration, match="RUA_KAFKA_BOOTSTRAP"):
         kafka.from_environment({})
-    absent = kafka.KafkaOptions(bootstrap="k:1", username="u", password_file=str(tmp_path / "none"))
+    login: kafka.Protocol = "SASL_SSL"
+    none = str(tmp_path / "none")
+    absent = kafka.KafkaOptions(bootstrap="k:1", security_protocol=login, username="u", password_file=none)
     with pytest.raises(BadConfiguration, match="password_file"):
         absent.librdkafka()
 
@@ -108,3 +111,89 @@ def test_every_producer_partitions_as_the_java_family_does() -> None:
     """An actor's state must never be split over partitions."""
     assert kafka.PRODUCER["partitioner"] == "murmur2_random"
     assert kafka.PRODUCER["enable.idempotence"] is True
+
+
+def options(folder: Path, **given: str) -> kafka.KafkaOptions:
+    """Kafka options; a value that ends in `_file` is what stands in that file."""
+    for name, text in given.items():
+        if name.endswith("_file"):
+            (folder / name).write_text(text)
+            given[name] = str(folder / name)
+    return kafka.KafkaOptions(bootstrap="b:1", **given)  # type: ignore[arg-type]  # checked by the options themselves
+
+
+def test_each_login_becomes_what_librdkafka_wants(tmp_path: Path) -> None:
+    """PLAIN, SCRAM, mTLS; a secret's line end is none of it."""
+    scram = options(tmp_path, security_protocol="SASL_SSL", username="u", password_file="p w\n", ca_file="ca")
+    assert (
+        scram.librdkafka().items()
+        >= {
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": "u",
+            "sasl.password": "p w",
+            "ssl.ca.location": str(tmp_path / "ca_file"),
+        }.items()
+    )
+    mutual = options(tmp_path, security_protocol="SSL", certificate_file="c", key_file="k").librdkafka()
+    assert mutual["ssl.certificate.location"] == str(tmp_path / "certificate_file")
+    assert "sasl.mechanism" not in mutual
+    oidc = options(
+        tmp_path,
+        security_protocol="SASL_SSL",
+        mechanism="OAUTHBEARER",
+        oauth_token_endpoint="https://idp/token",
+        oauth_client_id="agent",
+        oauth_client_secret_file="s3cret\n",
+        oauth_scope="kafka",
+    ).librdkafka()
+    assert {name: value for name, value in oidc.items() if "oauthbearer" in name} == {
+        "sasl.oauthbearer.method": "oidc",
+        "sasl.oauthbearer.token.endpoint.url": "https://idp/token",
+        "sasl.oauthbearer.client.id": "agent",
+        "sasl.oauthbearer.client.secret": "s3cret",
+        "sasl.oauthbearer.scope": "kafka",
+    }
+
+
+def test_a_token_is_read_from_its_file_each_time_and_tells_its_own_end(tmp_path: Path) -> None:
+    """Somebody else keeps it fresh; one that does not say when it ends is read again after minutes."""
+    one = options(tmp_path, security_protocol="SASL_SSL", mechanism="OAUTHBEARER", oauth_token_file="opaque\n")
+    ask = one.librdkafka()["oauth_cb"]
+    found, end = ask("")
+    assert found == "opaque"
+    assert 0 < end - SystemClock().now_ms() / 1_000 <= kafka.TOKEN_SECONDS
+    claims = base64.urlsafe_b64encode(b'{"exp":1790000000}').decode().rstrip("=")
+    (tmp_path / "oauth_token_file").write_text(f"h.{claims}.s")
+    assert ask("") == (f"h.{claims}.s", 1_790_000_000.0)
+    (tmp_path / "oauth_token_file").unlink()
+    with pytest.raises(BadConfiguration, match="cannot be read"):
+        ask("")
+
+
+@pytest.mark.parametrize("token", ["", "a.b", "a.!.c", "a.e30.c", "a.W10.c", "a.eyJleHAiOiJ4In0.c", "a.b.c.d"])
+def test_another_kind_of_token_has_no_end(token: str) -> None:
+    """And breaks nothing."""
+    assert kafka.token_end(token) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"username": "u"}, "kafka.security_protocol"),
+        ({"mechanism": "OAUTHBEARER"}, "kafka.security_protocol"),
+        ({"ca_file": "x"}, "kafka.security_protocol"),
+        ({"security_protocol": "SASL_SSL"}, "kafka.username"),
+        ({"security_protocol": "SASL_SSL", "username": "u"}, "kafka.password_file"),
+        ({"security_protocol": "SSL", "certificate_file": "x"}, "kafka.certificate_file"),
+        ({"security_protocol": "SASL_SSL", "mechanism": "OAUTHBEARER"}, "kafka.mechanism"),
+        (
+            {"security_protocol": "SASL_SSL", "mechanism": "OAUTHBEARER", "oauth_token_endpoint": "https://i"},
+            "kafka.mechanism",
+        ),
+    ],
+)
+def test_half_a_login_is_refused_by_its_key(tmp_path: Path, given: dict[str, str], key: str) -> None:
+    """What is given must have an effect: a user name without SASL would go unnoticed until somebody wonders."""
+    with pytest.raises(BadConfiguration) as caught:
+        options(tmp_path, **given).librdkafka()
+    assert caught.value.key == key

@@ -257,3 +257,14 @@ def test_a_producer_that_cannot_go_on_ends_the_worker() -> None:
     wire.sent[0][1](KafkaError(KafkaError._FATAL, "fatal", fatal=True), None)
     with pytest.raises(Broken):
         box.settle()
+
+
+def test_workers_say_that_they_have_no_oauth() -> None:
+    """Instead of an error of Faust's deep inside."""
+    environ = BROKERS | {
+        "RUA_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "RUA_KAFKA_MECHANISM": "OAUTHBEARER",
+        "RUA_KAFKA_OAUTH_TOKEN_FILE": "/run/token",
+    }
+    with pytest.raises(BadConfiguration, match="workers cannot log in with OAUTHBEARER yet"):
+        credentials(from_environment(environ).kafka)
