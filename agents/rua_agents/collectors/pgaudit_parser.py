@@ -15,12 +15,16 @@ from rua_agents.collectors.pgaudit_events import STRENGTH, events_of
 from rua_agents.collectors.pgaudit_logins import Logins, login_event
 from rua_agents.collectors.pgaudit_statements import Group, Memory, OpenStatement, Ready, Session, bounded
 from rua_agents.identity import position
+from rua_agents.memo import memo
 from rua_agents.records import RawRecord
-from rua_agents.statements import NOTHING, SUPERUSERS, Facts, Statements
+from rua_agents.sqlfacts import FactReader
+from rua_agents.sqltext import DEFAULT_DIALECT
+from rua_agents.statements import MAX_CHARACTERS, NOTHING, SUPERUSERS, Facts, Statements, tokenise
 
 MAX_GROUPS = 64
 MAX_SESSIONS = 10_000
 MAX_CURSORS = 32
+CACHED = 256
 WITH_FACTS = frozenset(("COPY", "FETCH", "MOVE", "DECLARE CURSOR", "SET", "RESET"))
 
 
@@ -46,6 +50,12 @@ class LogLine(NamedTuple):
     address: str | None
     program: str | None
     truncated: bool
+
+
+@memo(CACHED)
+def in_clear(text: str) -> Facts:
+    """Names of a statement as they are: for memory that must outlive a change of keys; they never leave."""
+    return FactReader(lambda _, name: name, DEFAULT_DIALECT).read(tokenise(text[:MAX_CHARACTERS]))
 
 
 class PgauditParser:
@@ -74,7 +84,7 @@ class PgauditParser:
 
     def end_session(self, session: str) -> None:
         """Forgets a session's role and cursors."""
-        key = self._remembered_as(session)
+        key = self._remembered_as("session", session)
         self.memory.roles.pop(key, None)
         self.memory.cursors.pop(key, None)
 
@@ -105,7 +115,8 @@ class PgauditParser:
         for statement in complete:
             self._close(statement)
         if current is None:
-            role, strong = self.memory.roles.get(session.key, (None, False))
+            roles, strong = self.memory.roles.get(session.key, ({}, False))
+            role = self._place.keys.recalled(roles, line.at_ms)
             first = position(line.record.offset)
             current = OpenStatement(audit.statement, session, first, line.at_ms, [], role=role, role_superuser=strong)
         current.last_ms = max(current.last_ms, line.at_ms)
@@ -129,9 +140,9 @@ class PgauditParser:
         """Goes on where `dump` was taken."""
         self.memory = Memory.of(state)
 
-    def _remembered_as(self, session: str) -> str:
-        """What a session is called in the checkpoint: it outlives a change of keys, and never leaves."""
-        return self._place.keys.at(0).pseudonym("session", session)
+    def _remembered_as(self, field: str, name: str) -> str:
+        """What a session or cursor is called in the checkpoint: it outlives a change of keys, and never leaves."""
+        return self._place.keys.at(0).pseudonym(field, name)
 
     def _session(self, line: LogLine) -> Session:
         names = self._place.keys.at(line.at_ms)
@@ -139,7 +150,7 @@ class PgauditParser:
         found = self._sessions.get(known)
         if found is None:
             found = self._sessions[known] = Session(
-                self._remembered_as(line.session),
+                self._remembered_as("session", line.session),
                 names.pseudonym("session", line.session),
                 names.pseudonym("actor", line.user) if line.user else None,
                 line.database,
@@ -169,13 +180,13 @@ class PgauditParser:
         if strength > before:
             group.klass, group.command, group.facts, group.table = audit.klass, audit.command, facts, None
         if strength >= before and (group.table is None or (audit.by_object and not group.by_object)):
-            group.table, group.by_object = audit.table or self._table(statement, facts), audit.by_object
+            group.table, group.by_object = audit.table or self._table(statement, audit, facts), audit.by_object
         if audit.rows is not None:
             group.rows = max(group.rows or 0, audit.rows)
         group.records += 1
         group.position, group.event_ids, group.observed_at = at, event_ids, line.observed_at
         group.truncated |= line.truncated
-        if facts.verb:
+        if facts.verb in ("SET ROLE", "DECLARE"):
             self._remember(statement, audit, facts)
         if len(statement.groups) > MAX_GROUPS:
             # a loop in a function: its older substatements are complete for all that COPY could want of them
@@ -198,24 +209,27 @@ class PgauditParser:
         statement.text_facts = facts
         return facts
 
-    def _table(self, statement: OpenStatement, facts: Facts) -> str | None:
-        if facts.verb == "FETCH" and facts.cursor:
-            return self.memory.cursors.get(statement.session.key, {}).get(facts.cursor)
-        return facts.table
+    def _table(self, statement: OpenStatement, audit: Audit, facts: Facts) -> str | None:
+        cursor = in_clear(audit.text or "").cursor if facts.verb == "FETCH" else None
+        if cursor is None:
+            return facts.table
+        known = self.memory.cursors.get(statement.session.key, {})
+        return known.get(self._remembered_as("cursor", cursor))
 
     def _remember(self, statement: OpenStatement, audit: Audit, facts: Facts) -> None:
-        key = statement.session.key
-        if facts.verb == "SET ROLE" and facts.role is not None and audit.klass == "MISC":
-            if facts.role:
-                self.memory.roles[key] = (facts.role, facts.strong)
-                bounded(self.memory.roles, MAX_SESSIONS)
+        key, memory, named = statement.session.key, self.memory, in_clear(audit.text or "")
+        if facts.verb == "SET ROLE" and audit.klass == "MISC":
+            if named.role:
+                memory.roles[key] = self._place.keys.remembered("actor", named.role), facts.strong
+                bounded(memory.roles, MAX_SESSIONS)
             else:
-                self.memory.roles.pop(key, None)
-        if facts.verb == "DECLARE" and facts.cursor and (audit.table or facts.table):
-            cursors = self.memory.cursors.setdefault(key, {})
-            cursors[facts.cursor] = audit.table or facts.table or ""
+                memory.roles.pop(key, None)
+        table = audit.table or facts.table
+        if facts.verb == "DECLARE" and named.cursor and table:
+            cursors = memory.cursors.setdefault(key, {})
+            cursors[self._remembered_as("cursor", named.cursor)] = table
             bounded(cursors, MAX_CURSORS)
-            bounded(self.memory.cursors, MAX_SESSIONS)
+            bounded(memory.cursors, MAX_SESSIONS)
 
     def _close(self, statement: OpenStatement) -> None:
         made = events_of(statement, self._place, self._bulk_rows)

@@ -113,8 +113,8 @@ class Memory(msgspec.Struct, omit_defaults=True):
     """All that a pgaudit parser remembers between two records; fit for the checkpoint."""
 
     statements: Statements = msgspec.field(default_factory=Statements)
-    roles: dict[str, tuple[str, bool]] = msgspec.field(default_factory=dict)
-    """Session → role taken by SET ROLE, and whether it is a superuser's."""
+    roles: dict[str, tuple[dict[str, str], bool]] = msgspec.field(default_factory=dict)
+    """Session → role taken by SET ROLE, by every key, and whether it is a superuser's."""
     cursors: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     """Session → cursor → the table it reads."""
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from rua_agents.collectors import Draft
 from rua_agents.collectors.pgaudit import BadAudit, read_audit
+from rua_agents.keyfile import KeyEpoch
+from rua_agents.parse import drafts
 from rua_agents.pseudonyms import KeyRing
 from rua_agents.stream import SourceStream
 from rua_agents.tally import Tally
+from rua_common.clock import ManualClock
 
 from tests.agent_rig import KEY, PG_SAMPLE, START_MS, audit, origin, parse, pg_line
 
@@ -135,6 +140,22 @@ def test_set_role_keeps_the_login_as_actor_and_names_the_role() -> None:
         (ana, boss, "elevated"),
         (ana, None, "unknown"),
     ]
+
+
+def test_a_role_and_a_cursor_outlive_a_change_of_keys() -> None:
+    """Each event names the role by the key of its own time, and a FETCH still knows its table."""
+    keys = KeyRing((KeyEpoch(1, 0, KEY), KeyEpoch(2, T + 5_000, b"n" * 32)), "lazada")
+    place = replace(origin("pgaudit-jsonlog", Tally()), keys=keys)
+    lines = (
+        audit(T, 1, "SET ROLE boss", klass="MISC", command="SET", table=""),
+        audit(T, 2, "DECLARE c CURSOR FOR SELECT * FROM t", command="DECLARE CURSOR", table=""),
+        audit(T + 9_000, 3, "FETCH ALL FROM c", klass="MISC", command="FETCH", table=""),
+    )
+    declared, fetched = drafts(io.BytesIO(b"".join(lines)), place, ManualClock(T))
+    assert (declared.dataset, fetched.dataset) == ("shop.t", "shop.t")
+    assert label(declared, "role") == keys.at(T).pseudonym("actor", "boss")
+    assert label(fetched, "role") == keys.at(T + 9_000).pseudonym("actor", "boss") != label(declared, "role")
+    assert fetched.session == keys.at(T + 9_000).pseudonym("session", "s1")
 
 
 def test_set_role_to_a_superuser_is_a_change_of_privilege() -> None:
