@@ -114,6 +114,15 @@ class Content(Protocol):
         """How long it is at least, if the file has `size` bytes and reading stands at `at`."""
         ...
 
+    def reaches(self, size: int, at: int) -> bool:
+        """Whether a file of `size` bytes can still hold what was read up to `at`."""
+        ...
+
+    @property
+    def unfinished(self) -> str | None:
+        """What is missing, in words, if nothing more comes."""
+        ...
+
 
 class Plain:
     """A file's bytes as they are."""
@@ -132,6 +141,15 @@ class Plain:
         """See `Content`."""
         del at
         return size
+
+    def reaches(self, size: int, at: int) -> bool:
+        """See `Content`."""
+        return size >= at
+
+    @property
+    def unfinished(self) -> str | None:
+        """See `Content`."""
+        return None
 
 
 class Gzip:
@@ -165,6 +183,19 @@ class Gzip:
         """See `Content`: what is unpacked, and the rest as it is packed."""
         return max(at, self._at) + (0 if self.ends else max(1, size - self._raw_at))
 
+    def reaches(self, size: int, at: int) -> bool:
+        """See `Content`."""
+        del at
+        return size >= self._raw_at
+
+    @property
+    def unfinished(self) -> str | None:
+        """See `Content`."""
+        if self.ends:
+            return None
+        what = "ends in the middle" if self._damage is None else f"is damaged ({self._damage})"
+        return f"the gzip file {what} after {self._at} unpacked bytes; what stands before is read"
+
     def _begin(self) -> None:
         self.ends = False
         self._at = self._raw_at = 0
@@ -176,8 +207,7 @@ class Gzip:
         """At least one byte and at most `size`, or none if there is none yet."""
         while not (made := self._unpacked(size)):
             if self._damage is not None:
-                where = f"after {self._at} unpacked bytes"
-                raise DamagedFile(f"damaged gzip file: {self._damage} {where}; what stands before is read")
+                raise DamagedFile(self.unfinished or "")
             more = self._handle.read(self._raw_at, RAW_BYTES)
             self.ends = not more and self._member is None
             if not more:

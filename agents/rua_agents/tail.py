@@ -1,39 +1,46 @@
-"""Follows live files by polling: rename, copytruncate, unlink and create, symlinks, globs.
+"""Follows live files by polling: rename, copytruncate, unlink and create, symlinks, copies, gzip.
 
-A file is known by device and inode, and by a hash of its start, which tells a truncated or re-used file from the one
-that was read. None of this names events: see `identity`.
+A file is known by device and inode as long as it is open, and by its start after a restart, a truncation or on another
+device. None of this names events: see `identity`. All durations are by a monotonic clock.
 """
 
 from __future__ import annotations
 
-import glob
+import errno
 import logging
-import os
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatch
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
-from typing import NamedTuple
 
+from rua_agents.absent import Absent, id_key, place_keys
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
+from rua_agents.contents import DamagedFile, Descriptors
+from rua_agents.finding import folders_near, inodes_in
 from rua_agents.reader import FileStatus
 from rua_agents.records import UnsupportedFile
 from rua_agents.settings import Limits
 from rua_agents.stream import Origin
-from rua_agents.tailed import TailedFile, inode_of
+from rua_agents.tailed import TailedFile, Truncated
+from rua_agents.watch import Key, Sighting, Watch, Watched
+
+__all__ = ["Tail", "Watched"]
 
 log = logging.getLogger(__name__)
 SCAN_MS = 1_000
+SCANS_FILES_PER_MS = 2
+"""Many files are looked for less often: looking must not cost more than a few per cent."""
 GONE_MS = 60_000
 TWIN_MS = 10_000
-MAX_ABSENT = 1_000
+REST_MS = 10_000
+"""A file that did not grow for so long is looked at once a scan only."""
+GAP = "source_gap"
 
 
-class Watched(NamedTuple):
-    """A source and the patterns of its files."""
-
-    origin: Origin
-    patterns: Sequence[str]
+def monotonic_ms() -> int:
+    """Milliseconds that never go back."""
+    return time.monotonic_ns() // 1_000_000
 
 
 class Tail:
@@ -42,33 +49,71 @@ class Tail:
     finished = False
     watermark_ms = 0
 
-    def __init__(self, watched: Sequence[Watched], limits: Limits) -> None:
-        self._watched, self._limits = watched, limits
-        self._open: dict[tuple[int, int], TailedFile] = {}
-        self._restored: list[FileState] = []
-        self._scanned_at: int | None = None
-        self.problems: dict[str, str] = {}
+    def __init__(
+        self,
+        watched: Sequence[Watched],
+        limits: Limits,
+        elapsed_ms: Callable[[], int] = monotonic_ms,
+        descriptors: Descriptors | None = None,
+    ) -> None:
+        self._limits, self._elapsed_ms = limits, elapsed_ms
+        self._descriptors = descriptors or Descriptors()
+        self._watch = Watch(watched)
+        self._open: dict[Key, TailedFile] = {}
+        self._awake: OrderedDict[Key, None] = OrderedDict()
+        self._ids: dict[str, TailedFile] = {}
+        self._absent = Absent()
+        self._scan_at = -1
+        self._searched = True
+        self._problems: dict[str, str] = {}
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Path or pattern → why it cannot be read."""
+        return self._watch.problems | self._problems
 
     def restore(self, files: Sequence[FileState]) -> None:
-        """Goes on where `dump` was taken. A file that was renamed meanwhile is looked for in its old directory."""
-        self._restored = list(files)
+        """Goes on where `dump` was taken, as the files are found again."""
         for state in files:
-            origin, path = self._origin_of(state), _find_inode(state)
-            if origin and path:
-                self._add(origin, path, 0)
+            self._absent.add(state)
+        self._searched = False
+
+    def reconfigure(self, watched: Sequence[Watched], limits: Limits) -> None:
+        """Goes on under a changed configuration. Open files stay open, unlinked ones too, if their source is left."""
+        self._limits, self._watch = limits, Watch(watched)
+        for file in list(self._open.values()):
+            origin = self._watch.origin_of(file.key.source, file.key.lane, file.path)
+            if origin is None:
+                self._put_aside(file, finished=False)
+            else:
+                file.adopt(origin, limits)
+                self._register(file)
+                self._awake[file.key] = None
+        self._scan_at = -1
 
     def turn(self, now_ms: int) -> Iterator[list[Draft]]:
-        """One bounded read of every file, the drafts merged by their time."""
-        if self._scanned_at is None or now_ms - self._scanned_at >= SCAN_MS:
-            self._scan(now_ms)
-        slices = [self._try(file, now_ms) for file in list(self._open.values())]
-        made = list(merge(*[s for s in slices if s], key=_occurred))
-        if made or any(file.moved for file in self._open.values()):
-            yield made
+        """One bounded read of every file that may have something new, in slices merged by time."""
+        elapsed_ms = self._elapsed_ms()
+        if elapsed_ms >= self._scan_at:
+            self._scan(now_ms, elapsed_ms)
+        slices: list[list[Draft]] = []
+        moved, size = False, 0
+        for key in list(self._awake):
+            file = self._open.get(key)
+            if file is None:
+                continue
+            self._awake.move_to_end(key)  # a turn may end after any slice
+            slices.append(self._try(file, now_ms, elapsed_ms))
+            moved, size = moved or file.moved, size + file.took
+            if size >= self._limits.read_bytes:
+                yield _merged(slices)
+                slices, moved, size = [], False, 0
+        if moved or any(slices):
+            yield _merged(slices)
 
     def dump(self) -> list[FileState]:
         """For the checkpoint; a file that is not there or not readable for now keeps its place in it."""
-        return [file.dump() for file in self._open.values() if not file.held_since] + self._restored[-MAX_ABSENT:]
+        return [file.dump() for file in self._open.values() if file.decided] + list(self._absent)
 
     def acked(self, files: Sequence[FileState]) -> None:
         """Logs are not this agent's to delete."""
@@ -83,116 +128,239 @@ class Tail:
         for file in self._open.values():
             file.close()
 
-    def _scan(self, now_ms: int) -> None:
-        self._scanned_at = now_ms
-        seen: set[tuple[int, int]] = set()
-        for origin, patterns in self._watched:
-            for path in sorted({p for pattern in patterns for p in glob.glob(pattern)}):
-                key = self._add(origin, path, now_ms)
-                if key:
-                    seen.add(key)
+    def _scan(self, now_ms: int, elapsed_ms: int) -> None:
+        seen: set[Key] = set()
+        for one in self._watch.look(self._absent, self._open.__contains__):
+            if self._see(one, elapsed_ms) and not one.rotated:
+                seen.add(one.key)
         for key, file in self._open.items():
-            file.gone_since = None if key in seen else file.gone_since or now_ms
+            file.handle.nameless = key not in seen
+            if key in seen:
+                file.gone_since = None
+            elif file.gone_since is None:
+                file.gone_since = elapsed_ms
+                self._awake[key] = None
+        if not self._searched:
+            self._search(elapsed_ms)
+            self._searched = True
+        self._absent.forget(now_ms)
+        paths = self._watch.listed | {file.path for file in self._open.values()}
+        self._problems = {path: why for path, why in self._problems.items() if path in paths}
+        self._scan_at = elapsed_ms + max(SCAN_MS, len(self._watch.listed) // SCANS_FILES_PER_MS)
 
-    def _add(self, origin: Origin, path: str, now_ms: int) -> tuple[int, int] | None:
-        """Opens a path that is not followed yet; gives its device and inode."""
+    def _see(self, one: Sighting, elapsed_ms: int) -> bool:
+        """Follows a file from now on, if it is not yet. Whether it can be."""
+        file = self._open.get(one.key)
+        if file is None:
+            return self._add(one.origin, one.path, elapsed_ms, rotated=one.rotated)
+        if not one.rotated or file.gone_since is not None:
+            file.handle.path = one.path
+        if (one.size, one.modified_ns) != file.seen:
+            self._awake[one.key] = None
+        return True
+
+    def _add(self, origin: Origin, path: str, elapsed_ms: int, *, rotated: bool = False) -> bool:
         try:
-            key = inode_of(path)
-            if key is None:
-                return None
-            if key in self._open:
-                self._open[key].path = path
-            else:
-                file = TailedFile(origin, path, self._limits, self._taken)
-                key = file.key
-                self._open[key] = self._opened(file, now_ms)
-        except (OSError, UnsupportedFile) as why:
+            file = TailedFile(origin, path, self._limits, self._taken, self._descriptors)
+            self._open[file.key] = file
+            self._awake[file.key] = None
+            file.grown_at, file.rotated = elapsed_ms, rotated
+            place = place_keys(file.key.source, file.key.lane, (file.key.device, file.key.inode), path)
+            state = self._absent.take(place, file.fits)
+            if state is not None:
+                self._load(file, state)
+        except (OSError, DamagedFile) as why:
             self._problem(path, why)
-            return None
-        self.problems.pop(path, None)
-        return key
+            return False
+        self._problems.pop(path, None)
+        return True
 
-    def _opened(self, file: TailedFile, now_ms: int) -> TailedFile:
-        first = file.first_record()
-        known = file.origin.source_id(first) if first else None
-        for state in self._restored:
-            if state.source == file.origin.collector.name and file.continues(state, known):
-                self._restored.remove(state)
-                file.load(state)
-                return file
-        if known and self._taken(known):
-            # perhaps a copy that copytruncate has just made: wait and see whether its original is truncated
-            file.held_since = now_ms or 1
-        return file
+    def _search(self, elapsed_ms: int) -> None:
+        """Looks for files that were moved while the agent was away, beside their old place and one folder deeper."""
+        lost = [state for state in self._absent if not state.finished]
+        for folder in folders_near([state.path for state in lost]):
+            inodes = inodes_in(folder)
+            for state in lost:
+                path = inodes.get(state.inode)
+                origin = self._watch.origin_of(state.source, state.lane, state.path)
+                key = Key(state.source, state.lane, state.device, state.inode)
+                if path and origin and key not in self._open and self._add(origin, path, elapsed_ms, rotated=True):
+                    self._found(key, elapsed_ms)
 
-    def _try(self, file: TailedFile, now_ms: int) -> list[Draft]:
+    def _found(self, key: Key, elapsed_ms: int) -> None:
+        """Reads a moved file to its end; it is another one if it does not start as the one that was read."""
+        file = self._open.get(key)
+        if file is not None and file.decided:
+            file.gone_since, file.handle.nameless = elapsed_ms, True
+        elif file is not None:
+            self._put_aside(file, finished=False)
+
+    def _try(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft]:
+        """One step with one file, whatever becomes of it."""
+        file.moved, file.took = False, 0
         try:
-            return self._read(file, now_ms)
-        except UnsupportedFile as why:
+            made = self._step(file, now_ms, elapsed_ms)
+        except (UnsupportedFile, DamagedFile) as why:
             self._problem(file.path, why)
-            file.close()
-            del self._open[file.key]
+            if isinstance(why, DamagedFile):
+                file.origin.tally.dropped[GAP] += 1
+            return []
         except OSError as why:
-            self._problem(file.path, why)
-        return []
-
-    def _problem(self, path: str, why: Exception) -> None:
-        problem = why.strerror or str(why) if isinstance(why, OSError) else str(why)
-        if self.problems.get(path) != problem:
-            log.error("%s: %s", path, problem)
-        self.problems[path] = problem
-
-    def _read(self, file: TailedFile, now_ms: int) -> list[Draft]:
-        if file.held_since:
-            if now_ms - file.held_since < TWIN_MS:
-                return []
-            file.held_since = None
-        made: list[Draft] = []
-        if file.was_truncated():
-            self._scan(now_ms)
-            made += self._truncated(file, now_ms)
-        made += file.read(now_ms)
-        if file.gone_since and now_ms - max(file.gone_since, file.grown_at) >= GONE_MS:
-            made += file.finish(now_ms)
-            file.close()
-            del self._open[file.key]
+            self._stumbled(file, why)
+            return []
+        if file.failing:
+            file.failing = False
+            self._problems.pop(file.path, None)
         return made
 
-    def _truncated(self, file: TailedFile, now_ms: int) -> list[Draft]:
+    def _step(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft]:
+        made: list[Draft] = []
+        gone = file.gone_since is not None and elapsed_ms - max(file.gone_since, file.grown_at) >= GONE_MS
+        if file.decided or self._decide(file, elapsed_ms, gone=gone):
+            if gone:
+                file.wake()
+            try:
+                made += file.read(now_ms, elapsed_ms)
+            except Truncated:
+                return self._truncated(file, now_ms, elapsed_ms)
+            self._register(file)
+        if gone and not file.moved:
+            if file.decided:
+                made += file.finish(now_ms)
+            self._put_aside(file, finished=True)
+        elif not file.moved:
+            self._rest(file, elapsed_ms)
+        return made
+
+    def _rest(self, file: TailedFile, elapsed_ms: int) -> None:
+        """Lets a file be that does not grow, until a scan finds it changed."""
+        if elapsed_ms - file.grown_at < REST_MS or file.gone_since is not None or file.held_since is not None:
+            return
+        if not file.decided or not file.busy:
+            file.rest()
+            self._awake.pop(file.key, None)
+            why = file.unfinished
+            if why:
+                self._problem(file.path, why)
+
+    def _decide(self, file: TailedFile, elapsed_ms: int, *, gone: bool) -> bool:
+        """Whether it is known which source this file is: a new one, or one that is continued here."""
+        known, final = file.peek()
+        if not final and not gone:
+            return False
+        if known is not None:
+            by_id = id_key(file.key.source, file.key.lane, known)
+            state = self._absent.take([by_id], file.fits)
+            if state is not None:
+                return self._load(file, state)
+            other = self._ids.get(known)
+            if other is not None and not self._is_twin(file, other, elapsed_ms):
+                return False
+        file.decided, file.held_since, file.seen = True, None, None
+        return True
+
+    def _is_twin(self, file: TailedFile, other: TailedFile, elapsed_ms: int) -> bool:
+        """Whether a file that starts like another live one is none of its copies.
+
+        One may be made now, and the original truncated soon: wait for that. What is packed, or has a rotated name, is
+        a copy, and goes on when the original is gone.
+        """
+        if file.held_since is None:
+            file.held_since = elapsed_ms
+        copy = file.packed or file.rotated or other.gone_since is not None
+        return not copy and elapsed_ms - file.held_since >= TWIN_MS
+
+    def _load(self, file: TailedFile, state: FileState) -> bool:
+        try:
+            file.load(state)
+        except (KeyError, TypeError, ValueError) as why:
+            log.error("%s: the checkpoint of another version (%r) is of no use: reading it again", file.path, why)
+            file.restart()
+            file.decided = True
+        self._register(file)
+        return True
+
+    def _truncated(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft]:
         """The file starts anew. If its content was copied first, the copy goes on where reading stood."""
-        copies = [f for f in self._open.values() if f.held_since and f.continues_copy(file)]
+        self._scan(now_ms, elapsed_ms)
+        state, unread = file.dump(), file.unread_bytes
+        same = [f for f in self._open.values() if not f.decided and f.key[:2] == file.key[:2] and f is not file]
+        copy = next((f for f in same if _fits(f, state)), None)
         made: list[Draft] = []
-        if copies:
-            copies[0].load(file.dump())
-            copies[0].held_since = None
-        else:
+        if copy is None:
             made = file.finish(now_ms)
-        log.info("%s was truncated; reading it from its start", file.path)
+            file.origin.tally.dropped[GAP] += 1
+            told = "%s was truncated and no copy of it is in sight: at least %d bytes were never read; rotate by rename"
+            log.warning(told, file.path, unread)
+        else:
+            log.info("%s was truncated; its copy %s is read to the end", file.path, copy.path)
         file.restart()
+        self._register(file)
+        if copy is not None:
+            self._load(copy, state)
+            self._awake[copy.key] = None
+        file.moved = True
         return made
+
+    def _stumbled(self, file: TailedFile, why: OSError) -> None:
+        """A descriptor that has become stale is opened again; a file that is not there any more is put aside."""
+        self._problem(file.path, why)
+        file.failing = True
+        if why.errno not in (errno.ESTALE, errno.ENOENT):
+            return
+        file.close()
+        try:
+            file.handle.stat()
+        except OSError:
+            found = next((p for f in folders_near([file.path]) if (p := inodes_in(f).get(file.key.inode))), None)
+            if found is None or found == file.path:
+                log.error("%s is no longer there, and what was written to it last may be lost", file.path)
+                file.origin.tally.dropped[GAP] += 1
+                self._put_aside(file, finished=False)
+            else:
+                file.handle.path = found
+
+    def _put_aside(self, file: TailedFile, *, finished: bool) -> None:
+        """Follows it no longer, but knows it when it comes again."""
+        if file.decided:
+            state = file.dump()
+            state.finished = finished
+            self._absent.add(state)
+        if file.seen is not None:
+            self._watch.done(file.key, file.seen.modified_ns)
+        file.restart()
+        self._register(file)
+        file.close()
+        del self._open[file.key]
+        self._awake.pop(file.key, None)
+
+    def _register(self, file: TailedFile) -> None:
+        """Notes which file has which id, after anything that may have changed it."""
+        known = file.stream.source_id
+        if known != file.registered:
+            if file.registered is not None and self._ids.get(file.registered) is file:
+                del self._ids[file.registered]
+            if known is not None:
+                self._ids[known] = file
+            file.registered = known
+
+    def _problem(self, path: str, why: Exception | str) -> None:
+        problem = why.strerror or str(why) if isinstance(why, OSError) else str(why)
+        if self._problems.get(path) != problem:
+            log.error("%s: %s", path, problem)
+        self._problems[path] = problem
 
     def _taken(self, source_id: str) -> bool:
-        return any(file.stream.source_id == source_id for file in self._open.values())
-
-    def _origin_of(self, state: FileState) -> Origin | None:
-        """The source whose pattern the file had, or else any of the same kind."""
-        same = [w for w in self._watched if w.origin.collector.name == state.source]
-        fitting = [w for w in same if any(fnmatch(state.path, pattern) for pattern in w.patterns)]
-        return next((w.origin for w in [*fitting, *same]), None)
+        return source_id in self._ids
 
 
-def _occurred(draft: Draft) -> int:
-    return draft.occurred_at
+def _merged(slices: Sequence[list[Draft]]) -> list[Draft]:
+    some = [one for one in slices if one]
+    return some[0] if len(some) == 1 else list(merge(*some, key=lambda draft: draft.occurred_at))
 
 
-def _find_inode(state: FileState) -> str | None:
-    """The path of a file that was renamed inside its directory while the agent was away."""
-    directory = os.path.dirname(state.path) or "."
+def _fits(file: TailedFile, state: FileState) -> bool:
     try:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.inode() == state.inode and entry.is_file():
-                    return entry.path
-    except OSError:
-        return None
-    return None
+        return file.fits(state)
+    except (OSError, DamagedFile):
+        return False

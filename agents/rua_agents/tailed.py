@@ -1,20 +1,28 @@
-"""One live file: its descriptor, how far it is read, and what its start looked like."""
+"""One live file: what it holds, how far it is read, and what its start looked like."""
 
 from __future__ import annotations
 
 import os
-import stat
 from hashlib import blake2b
 from typing import NamedTuple
 
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
+from rua_agents.contents import Content, DamagedFile, Descriptors, Handle, Plain, content_of
 from rua_agents.reader import FileStatus
-from rua_agents.records import RawRecord, UnsupportedFile, check_encoding
+from rua_agents.records import RawRecord, check_encoding
 from rua_agents.settings import Limits
-from rua_agents.stream import Origin, SourceStream, Taken
+from rua_agents.stream import FIRST_BYTES, SILENCE_MS, Origin, SourceStream, Taken, may_identify
+from rua_agents.watch import Key, lane_of
 
 PREFIX_BYTES = 4_096
+PEEK_BYTES = 1 << 14
+AGAIN_BYTES = 1 << 12
+"""A record that is not complete is read again with what follows, if it is no longer: some write a file's end anew."""
+
+
+class Truncated(Exception):
+    """What was read of a file is no longer there: it shrank, or its start is another one."""
 
 
 class _Seen(NamedTuple):
@@ -22,138 +30,263 @@ class _Seen(NamedTuple):
     modified_ns: int
 
 
-def inode_of(path: str) -> tuple[int, int] | None:
-    """Device and inode of a regular file, symlinks resolved; None for anything else."""
-    found = os.stat(path)
-    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+class First(NamedTuple):
+    """What the first records of a file say."""
+
+    source_id: str | None
+    final: bool
+    """Whether more of the file cannot change that."""
 
 
 class TailedFile:
-    """A file that is being followed. It stays open when it is renamed or unlinked, and is read to its end."""
+    """A file that is being followed. It is read to its end also when it is renamed or unlinked."""
 
-    def __init__(self, origin: Origin, path: str, limits: Limits, taken: Taken) -> None:
-        self.origin, self.path = origin, path
-        self._limits, self._taken = limits, taken
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        found = os.fstat(self._descriptor)
-        self.key = (found.st_dev, found.st_ino)
+    def __init__(
+        self,
+        origin: Origin,
+        path: str,
+        limits: Limits,
+        taken: Taken,
+        descriptors: Descriptors,
+        *,
+        rotated: bool = False,
+    ) -> None:
+        self.origin, self.limits, self.rotated = origin, limits, rotated
+        self._taken = taken
+        self.handle = Handle(path, descriptors)
+        found = self.handle.stat()
+        self.key = Key(origin.collector.name, lane_of(origin), found.st_dev, found.st_ino)
         self.gone_since: int | None = None
         self.held_since: int | None = None
         self.grown_at = 0
-        self.moved = False
-        try:
-            check_encoding(os.pread(self._descriptor, 4, 0))
-        except UnsupportedFile:
-            self.close()
-            raise
+        """By the monotonic clock, as all durations."""
+        self.moved, self.took = False, 0
+        """Whether the last turn changed what a checkpoint says, and how many bytes it read."""
+        self.failing = False
+        self.registered: str | None = None
+        """The id under which others know that it is taken."""
         self.restart()
 
     def restart(self) -> None:
-        """Reads from the start, as a new source."""
+        """Reads from the start, as a source that is not known yet."""
+        self.decided = False
+        self.first = First(None, final=False)
+        self.seen: _Seen | None = None
+        self._content: Content | None = None
+        self._begin(0)
+        self._prefix_bytes, self._prefix_hash, self._modified_ns = 0, "", 0
+
+    def _begin(self, offset: int, skip: int = 0) -> None:
         self.stream = SourceStream(self.origin, self.path, self._taken)
-        self._splitter = self.origin.splitter(0, self._limits.record_bytes)
-        self._read_bytes = 0
-        self._prefix_bytes, self._prefix_hash = 0, ""
-        self._seen: _Seen | None = None
+        self._splitter = self.origin.splitter(offset, self.limits.record_bytes, skip)
+        self._read_bytes = offset
+        self._more, self._finished = True, False
+        self._dumped: FileState | None = None
 
-    def first_record(self) -> RawRecord | None:
-        """The first record, if it is complete."""
-        splitter = self.origin.splitter(0, self._limits.record_bytes)
-        at = 0
-        while chunk := os.pread(self._descriptor, self._limits.read_bytes, at):
-            at += len(chunk)
-            for record in splitter.feed(chunk):
-                return record
-        return None
+    @property
+    def path(self) -> str:
+        """Where it was seen last."""
+        return self.handle.path
 
-    def continues(self, state: FileState, source_id: str | None) -> bool:
-        """Whether this is the file of a checkpoint: the same inode and start, or the same first record."""
-        size = os.fstat(self._descriptor).st_size
-        if size < state.offset:
+    @property
+    def packed(self) -> bool:
+        """Whether it is a gzip file, and so the copy of another one."""
+        return self._content is not None and not isinstance(self._content, Plain)
+
+    @property
+    def unread_bytes(self) -> int:
+        """How many bytes were seen and not read; of a gzip file at least."""
+        return 0 if self.seen is None or self._content is None else self._length() - self._read_bytes
+
+    @property
+    def unfinished(self) -> str | None:
+        """What is missing, in words, if nothing more comes."""
+        return self._content.unfinished if self._content else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to do although the file does not change."""
+        return self._more or self.stream.waiting
+
+    def peek(self) -> First:
+        """Looks at the first records, if the file has changed since the last look.
+
+        Raises:
+            UnsupportedFile: it can never be read.
+        """
+        seen = _seen(self.handle.stat())
+        if self.first.final or seen == self.seen:
+            return self.first
+        self.seen = seen
+        self._content = content_of(self.handle)
+        most = self.limits.record_bytes + FIRST_BYTES
+        for size in (min(PEEK_BYTES, most), most) if self._content else ():
+            start = self._content.start(size) if self._content else b""
+            check_encoding(start[:4])
+            self.first = self._first_of(start, final=len(start) == most)
+            if self.first.final or len(start) < size:
+                break
+        return self.first
+
+    def _first_of(self, start: bytes, *, final: bool) -> First:
+        first: list[RawRecord] = []
+        for record in self.origin.splitter(0, self.limits.record_bytes).feed(start):
+            first.append(record)
+            if may_identify(self.origin, first):
+                return First(self.origin.source_id(record), final=True)
+        return First(None, final)
+
+    def fits(self, state: FileState) -> bool:
+        """Whether all that was read of a checkpoint's file stands at the start of this one."""
+        self._content = self._content or content_of(self.handle)
+        if self._content is None or not state.prefix_bytes:
             return False
-        same = (state.device, state.inode) == self.key and self._hash(state.prefix_bytes) == state.prefix_hash
-        return same or (source_id is not None and state.stream["source_id"] == source_id)
-
-    def continues_copy(self, other: TailedFile) -> bool:
-        """Whether this file starts with all that was read of another one."""
-        mine = os.fstat(self._descriptor).st_size >= other._splitter.offset
-        return mine and self._hash(other._prefix_bytes) == other._prefix_hash
+        if not self.packed and self.handle.stat().st_size < state.offset:
+            return False
+        return self._hash(state.prefix_bytes) == state.prefix_hash
 
     def load(self, state: FileState) -> None:
-        """Goes on where a checkpoint stands."""
-        self.stream = SourceStream(self.origin, self.path, self._taken)
+        """Goes on where a checkpoint stands.
+
+        Raises:
+            KeyError, TypeError, ValueError: the checkpoint was written by a version that remembered otherwise.
+        """
+        self._begin(state.offset, state.skip)
         self.stream.load(state.stream)
-        self._splitter = self.origin.splitter(state.offset, self._limits.record_bytes)
-        self._read_bytes = state.offset
         self._prefix_bytes, self._prefix_hash = state.prefix_bytes, state.prefix_hash
+        self._modified_ns = state.modified_ns
+        self.decided, self.held_since, self.seen = True, None, None
 
-    def was_truncated(self) -> bool:
-        """Whether what was read is no longer there: the file shrank, or its start is another one."""
-        found = os.fstat(self._descriptor)
-        if self._seen == (found.st_size, found.st_mtime_ns):
-            return False
-        return found.st_size < self._read_bytes or self._hash(self._prefix_bytes) != self._prefix_hash
+    def adopt(self, origin: Origin, limits: Limits) -> None:
+        """Goes on under a changed configuration."""
+        state = self.dump()
+        self.origin, self.limits = origin, limits
+        if self.decided:
+            self.load(state)
+        else:
+            self.restart()
 
-    def read(self, now_ms: int) -> list[Draft]:
-        """The next bytes, at most `limits.read_bytes` of them; at the end, what silence completes."""
-        self.moved = False
-        found = os.fstat(self._descriptor)
-        seen = _Seen(found.st_size, found.st_mtime_ns)
-        made: list[Draft] = []
-        if self._seen != seen or self._read_bytes < found.st_size:
-            chunk = os.pread(self._descriptor, self._limits.read_bytes, self._read_bytes)
-            if chunk and not self._read_bytes:
-                check_encoding(chunk[:4])
+    def read(self, now_ms: int, elapsed_ms: int) -> list[Draft]:
+        """The next bytes, at most `limits.read_bytes` of them; at the end, what silence completes.
+
+        Raises:
+            Truncated: nothing of what was read is left; call `finish` and `restart`.
+            DamagedFile: it cannot be unpacked any further.
+        """
+        self.moved, self.took = False, 0
+        seen = _seen(self.handle.stat())
+        self._content = self._content or content_of(self.handle)
+        if self._content is None:
+            self.seen, self._more = seen, False
+            return []
+        if self._more or seen != self.seen:
+            chunk = self._next(self._content, seen)
             if chunk:
-                self._take(chunk)
-                self.grown_at, self.moved = now_ms, True
-                for record in self._splitter.feed(chunk):
-                    made += self.stream.feed(record, now_ms)
-        self._seen = seen
-        silent_at = self.stream.silent_at
-        if not self.moved and silent_at is not None and now_ms >= silent_at:
+                return self._take(chunk, now_ms, elapsed_ms)
+        return self._at_end(now_ms, elapsed_ms)
+
+    def _next(self, content: Content, seen: _Seen) -> bytes:
+        """Reads before it looks whether the file was truncated: so no bytes of another file are ever taken for its."""
+        if seen != self.seen and not self.packed and self._read_bytes - self._splitter.offset <= AGAIN_BYTES:
+            self.rest()
+        try:
+            chunk = content.read(self._read_bytes, self.limits.read_bytes)
+        except DamagedFile:
+            self.seen, self._more = seen, False
+            raise
+        if seen != self.seen and not self._is_the_same(content):
+            raise Truncated
+        self.seen, self._more = seen, len(chunk) == self.limits.read_bytes
+        return chunk
+
+    def _is_the_same(self, content: Content) -> bool:
+        size = self.handle.stat().st_size
+        return content.reaches(size, self._read_bytes) and self._hash(self._prefix_bytes) == self._prefix_hash
+
+    def _take(self, chunk: bytes, now_ms: int, elapsed_ms: int) -> list[Draft]:
+        self.moved, self.took, self.grown_at, self._dumped = True, len(chunk), elapsed_ms, None
+        self.origin.tally.read_bytes += len(chunk)
+        self._read_bytes += len(chunk)
+        made = self._feed(self._splitter.feed(chunk), now_ms)
+        whole = min(PREFIX_BYTES, self._splitter.offset)
+        if whole > self._prefix_bytes:
+            self._prefix_bytes, self._prefix_hash = whole, self._hash(whole)
+        return made
+
+    def _feed(self, records: list[RawRecord], now_ms: int) -> list[Draft]:
+        made: list[Draft] = []
+        for record in records:
+            made += self.stream.feed(record, now_ms)
+        return made
+
+    def _at_end(self, now_ms: int, elapsed_ms: int) -> list[Draft]:
+        if self._content is not None and self._content.ends and not self._finished:
+            self.moved = self._finished = True
+            return self.finish(now_ms)
+        if elapsed_ms - self.grown_at < SILENCE_MS:
+            return []
+        records = self._splitter.settle() if self._read_bytes > self._splitter.offset else []
+        made = self._feed(records, now_ms)
+        if records or self.stream.waiting:
+            self.moved, self._dumped = True, None
             made += self.stream.flush()
-            self.moved = True
         return made
 
     def finish(self, now_ms: int) -> list[Draft]:
         """Nothing more will come: the last line counts even without its end."""
-        made: list[Draft] = []
-        for record in self._splitter.finish():
-            made += self.stream.feed(record, now_ms)
-        return made + self.stream.flush()
+        self._dumped = None
+        return self._feed(self._splitter.finish(), now_ms) + self.stream.flush()
+
+    def rest(self) -> None:
+        """Keeps nothing in memory of a record that has not been going on for a while; it will be read again."""
+        if self._read_bytes > self._splitter.offset:
+            self._read_bytes = self._splitter.offset
+            self._splitter = self.origin.splitter(self._read_bytes, self.limits.record_bytes, self._skip)
+
+    def wake(self) -> None:
+        """Before the end of a file that rests: what was forgotten of its last record."""
+        self._more = True
+
+    @property
+    def _skip(self) -> int:
+        return getattr(self._splitter, "skip", 0)
 
     def dump(self) -> FileState:
-        """For the checkpoint."""
-        device, inode = self.key
-        return FileState(
-            path=self.path,
-            source=self.origin.collector.name,
-            offset=self._splitter.offset,
-            stream=self.stream.dump(),
-            device=device,
-            inode=inode,
-            prefix_bytes=self._prefix_bytes,
-            prefix_hash=self._prefix_hash,
-        )
+        """For the checkpoint. As long as the id is not known, nothing is taken."""
+        if self._dumped is None or self._dumped.path != self.path:
+            begun = self.stream.source_id is not None
+            self._dumped = FileState(
+                path=self.path,
+                source=self.key.source,
+                offset=self._splitter.offset if begun else 0,
+                stream=self.stream.dump(),
+                device=self.key.device,
+                inode=self.key.inode,
+                prefix_bytes=self._prefix_bytes,
+                prefix_hash=self._prefix_hash,
+                lane=self.key.lane,
+                skip=self._skip if begun else 0,
+                modified_ns=self.seen.modified_ns if self.seen else self._modified_ns,
+            )
+        return self._dumped
 
     def status(self) -> FileStatus:
-        """For the status."""
-        size = os.fstat(self._descriptor).st_size
-        name = self.origin.collector.name
-        return FileStatus(self.path, name, self.stream.source_id, self._splitter.offset, size)
+        """For the status; as the file was seen last."""
+        return FileStatus(self.path, self.key.source, self.stream.source_id, self._splitter.offset, self._length())
 
     def close(self) -> None:
         """Lets the file go."""
-        os.close(self._descriptor)
+        self.handle.close()
 
-    def _take(self, chunk: bytes) -> None:
-        self._read_bytes += len(chunk)
-        if self._prefix_bytes < PREFIX_BYTES:
-            self._prefix_bytes = min(PREFIX_BYTES, self._read_bytes)
-            self._prefix_hash = self._hash(self._prefix_bytes)
+    def _length(self) -> int:
+        size = self.seen.size if self.seen else 0
+        return self._content.length(size, self._read_bytes) if self._content else size
 
     def _hash(self, prefix_bytes: int) -> str:
-        if not prefix_bytes:
+        if not prefix_bytes or self._content is None:
             return ""
-        return blake2b(os.pread(self._descriptor, prefix_bytes, 0), digest_size=16).hexdigest()
+        return blake2b(self._content.start(prefix_bytes), digest_size=16).hexdigest()
+
+
+def _seen(found: os.stat_result) -> _Seen:
+    return _Seen(found.st_size, found.st_mtime_ns)

@@ -7,60 +7,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
-from rua_agents.checkpoint import FileState
-from rua_agents.settings import Limits
-from rua_agents.tail import GONE_MS, SCAN_MS, TWIN_MS, Tail, Watched
+from rua_agents.tail import GONE_MS, TWIN_MS
 
-from tests.agent_rig import DATA, START_MS, audit, origin, parse, web_line
-
-OPEN: list[Tail] = []
+from tests.agent_rig import DATA, START_MS, audit, parse
+from tests.tail_rig import Follower, append, close_all, lines
 
 
 @pytest.fixture(autouse=True)
 def closes() -> Iterator[None]:
     """Closes the files of every follower that a test made."""
     yield
-    while OPEN:
-        OPEN.pop().close()
-
-
-class Follower:
-    """A tail with a clock of its own, and what came out of it."""
-
-    def __init__(self, *patterns: str, source: str = "nginx-json", state: list[FileState] | None = None) -> None:
-        self.now, self.events = START_MS, list[str]()
-        self.bytes: list[int | None] = []
-        self.tail = Tail([Watched(origin(source), patterns)], Limits(read_bytes=1 << 16, record_bytes=1 << 15))
-        OPEN.append(self.tail)
-        if state:
-            self.tail.restore(msgspec.json.decode(msgspec.json.encode(state), type=list[FileState]))
-
-    def poll(self, ms: int = SCAN_MS, turns: int = 3) -> Follower:
-        """Lets time pass and reads."""
-        self.now += ms
-        for _ in range(turns):
-            for made in self.tail.turn(self.now):
-                self.events += [event.event_id for event in made]
-                self.bytes += [event.bytes for event in made]
-        return self
-
-    def restarted(self, *patterns: str) -> Follower:
-        """Another process, from this one's checkpoint."""
-        state = self.tail.dump()
-        return Follower(*patterns, state=state)
-
-
-def lines(*numbers: int) -> bytes:
-    """Requests told apart by their bytes."""
-    return b"".join(web_line(START_MS + n * 10, body_bytes_sent=n) for n in numbers)
-
-
-def append(path: Path, data: bytes) -> None:
-    """As a log writer does."""
-    with path.open("ab") as file:
-        file.write(data)
+    close_all()
 
 
 def test_new_lines_come_once_and_a_partial_one_waits(tmp_path: Path) -> None:
@@ -84,7 +42,7 @@ def test_rename_and_create_reads_the_old_file_to_its_end(tmp_path: Path) -> None
     append(tmp_path / "a.log.1", lines(2))
     follower.poll()
     append(tmp_path / "a.log.1", lines(3))
-    assert sorted(follower.poll().bytes, key=int) == [1, 2, 3, 11]  # type: ignore[arg-type]  # none is None
+    assert follower.poll().numbers == [1, 2, 3, 11]
     follower.poll(GONE_MS).poll(GONE_MS)
     assert [file.path for file in follower.tail.files()] == [str(log)]
 
@@ -108,7 +66,7 @@ def test_unlink_and_create_loses_nothing(tmp_path: Path) -> None:
     log.unlink()
     log.write_bytes(lines(3))
     follower.poll().poll(GONE_MS).poll(GONE_MS)
-    assert sorted(follower.bytes, key=int) == [1, 2, 3]  # type: ignore[arg-type]  # none is None
+    assert follower.numbers == [1, 2, 3]
 
 
 def test_copytruncate_starts_anew_as_another_source(tmp_path: Path) -> None:
@@ -132,7 +90,7 @@ def test_copytruncate_with_the_copy_in_sight_loses_nothing_and_doubles_nothing(t
     shutil.copy(log, tmp_path / "a.log.1")
     log.write_bytes(lines(9))
     follower.poll().poll()
-    assert sorted(follower.bytes, key=int) == [1, 2, 3, 9]  # type: ignore[arg-type]  # none is None
+    assert follower.numbers == [1, 2, 3, 9]
     expected = [event.event_id for event in parse("nginx-json", lines(1, 2, 3))[0]]
     assert set(expected) < set(follower.events)
 
@@ -160,7 +118,7 @@ def test_a_symlink_is_followed_when_it_changes(tmp_path: Path) -> None:
     link.symlink_to("two")
     append(tmp_path / "one", lines(3))
     follower.poll()
-    assert sorted(follower.bytes, key=int) == [1, 2, 3]  # type: ignore[arg-type]  # none is None
+    assert follower.numbers == [1, 2, 3]
 
 
 def test_a_restart_goes_on_where_the_checkpoint_stands(tmp_path: Path) -> None:
@@ -171,7 +129,7 @@ def test_a_restart_goes_on_where_the_checkpoint_stands(tmp_path: Path) -> None:
     append(log, lines(3))
     log.rename(tmp_path / "a.log-20260302")
     log.write_bytes(lines(4))
-    assert sorted(follower.restarted(f"{tmp_path}/a.log").poll().bytes, key=int) == [3, 4]  # type: ignore[arg-type]  # none is None
+    assert follower.restarted(f"{tmp_path}/a.log").poll().numbers == [3, 4]
 
 
 def test_a_copy_on_another_disk_goes_on_where_the_checkpoint_stands(tmp_path: Path) -> None:
