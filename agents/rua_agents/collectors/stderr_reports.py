@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from rua_agents.blocks import BlockSplitter
 from rua_agents.collectors.log_prefix import ADDITIONS, Head, Prefix, Reading
 from rua_agents.collectors.pgaudit import is_unmistakable
-from rua_agents.records import UTF8_BOM, RawRecord
 
 _END_OF_TEXT = re.compile(rb"\n(?!\t)")
 
@@ -67,81 +67,21 @@ def _additions(head: Head) -> Iterator[Reading]:
     return (one for one in head.readings if one.severity in ADDITIONS)
 
 
-class ReportSplitter:
+class ReportSplitter(BlockSplitter):
     """Reports of a stderr log. A report is whole when the next one begins, or when the file falls silent."""
 
     def __init__(self, offset: int, limit_bytes: int, prefix: Prefix) -> None:
-        self.offset = offset
-        self._limit, self._prefix = limit_bytes, prefix
-        self._record, self._line = bytearray(), bytearray()
-        """Whole lines of the report, and the line that has no end yet: as much of both as the limit lets through."""
-        self._record_bytes = self._line_bytes = self._lines = 0
-        self._cut = self._line_cut = False
-
-    def feed(self, chunk: bytes) -> list[RawRecord]:
-        """The reports that these bytes complete."""
-        *complete, rest = chunk.split(b"\n")
-        records: list[RawRecord] = []
-        for part in complete:
-            self._grow(part)
-            self._end_line(1, records)
-        self._grow(rest)
-        return records
-
-    def settle(self) -> list[RawRecord]:
-        """The last report: nothing that belongs to it is written later than at once."""
-        return [self._taken()] if self._record_bytes and not self._line_bytes else []
-
-    def finish(self) -> list[RawRecord]:
-        """What is left when nothing more will come."""
-        records: list[RawRecord] = []
-        if self._line_bytes:
-            self._end_line(0, records)
-        if self._record_bytes:
-            records.append(self._taken())
-        return records
-
-    def _grow(self, part: bytes) -> None:
-        if not self._line_bytes and not self._record_bytes and part[:1] == b"\0":
-            whole = len(part)  # a hole after copytruncate or a power cut
-            part = part.lstrip(b"\0")
-            self.offset += whole - len(part)
-        space = self._limit - len(self._line)
-        self._line += part[:space]
-        self._line_bytes += len(part)
-        self._line_cut |= len(part) > space
-
-    def _end_line(self, end_bytes: int, records: list[RawRecord]) -> None:
-        line = bytes(self._line)
-        if self._record_bytes and not self._belongs(line):
-            records.append(self._taken())
-        if self._record_bytes:
-            line = b"\n" + line
-        space = self._limit - len(self._record)
-        self._record += line[:space]
-        self._cut |= self._line_cut or len(line) > space
-        self._record_bytes += self._line_bytes + end_bytes
-        self._lines += 1
-        self._line.clear()
-        self._line_bytes, self._line_cut = 0, False
+        super().__init__(offset, limit_bytes, self._belongs)
+        self._prefix = prefix
 
     def _belongs(self, line: bytes) -> bool:
-        if line[:1] == b"\t" or (len(self._record) < self._prefix.longest and self._unfinished()):
+        """Whether a line belongs to the report that is being read."""
+        if line[:1] == b"\t":
             return True
-        if not self._prefix.may_add(line):
+        short, adds = self._kept_bytes < self._prefix.longest, self._prefix.may_add(line)
+        if not short and not adds:
             return False
-        return Report(self._prefix, bytes(self._record)).continues(line) is not None
-
-    def _unfinished(self) -> bool:
-        return self._prefix.unfinished(bytes(self._record))
-
-    def _taken(self) -> RawRecord:
-        """The report as it is; a new one begins."""
-        data, start, self.offset = bytes(self._record), self.offset, self.offset + self._record_bytes
-        if start == 0:
-            data = data.removeprefix(UTF8_BOM)
-        record = RawRecord(start, data.removesuffix(b"\r"), self.offset, self._lines, self._cut)
-        self._record.clear()
-        self._record_bytes = self._lines = 0
-        self._cut = False
-        return record
+        report = b"\n".join([one.data for one in self._lines])
+        if short and self._prefix.unfinished(report):
+            return True
+        return adds and Report(self._prefix, report).continues(line) is not None
