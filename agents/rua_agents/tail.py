@@ -13,6 +13,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 
+import msgspec
+
 from rua_agents.absent import Absent, id_key, place_keys
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
@@ -57,7 +59,7 @@ class Tail:
         descriptors: Descriptors | None = None,
     ) -> None:
         self._limits, self._elapsed_ms = limits, elapsed_ms
-        self._descriptors = descriptors or Descriptors()
+        self._descriptors = Descriptors() if descriptors is None else descriptors
         self._watch = Watch(watched)
         self._open: dict[Key, TailedFile] = {}
         self._awake: OrderedDict[Key, None] = OrderedDict()
@@ -273,7 +275,7 @@ class Tail:
     def _load(self, file: TailedFile, state: FileState) -> bool:
         try:
             file.load(state)
-        except (KeyError, TypeError, ValueError) as why:
+        except (AttributeError, LookupError, TypeError, ValueError, msgspec.ValidationError) as why:
             log.error("%s: the checkpoint of another version (%r) is of no use: reading it again", file.path, why)
             file.restart()
             file.decided = True
