@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 
-from rua_agents.collectors.contract import Collector, Draft, Parser, Place
+from rua_agents.collectors.contract import BatchParser, Collector, Draft, Parser, Place
 
-__all__ = ["COLLECTORS", "Collector", "Draft", "Parser", "Place"]
+__all__ = ["COLLECTORS", "BatchParser", "Collector", "Draft", "Parser", "Place"]
 
 MODULES: Mapping[str, str] = {
     "auditd": "auditd:Auditd",
     "auth-log": "auth_log:AuthLog",
+    "cloudtrail": "cloudtrail:Cloudtrail",
     "envoy-json": "envoy_json:EnvoyJson",
     "envoy-text": "envoy_text:EnvoyText",
     "kubernetes-audit": "kubernetes_audit:KubernetesAudit",
@@ -22,6 +23,7 @@ MODULES: Mapping[str, str] = {
     "pgaudit-csvlog": "pgaudit_csvlog:PgauditCsvlog",
     "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",
     "pgaudit-stderr": "pgaudit_stderr:PgauditStderr",
+    "sdk": "sdk:Sdk",
     "sudo-json": "sudo_json:SudoJson",
     "sudo-logfile": "sudo_logfile:SudoLogfile",
 }
