@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
@@ -20,13 +21,16 @@ from rua_agents.broker import BrokerHealth
 from rua_agents.disk import Disk
 from rua_agents.emitter import Emitter
 from rua_agents.endpoint import Board, Endpoint
+from rua_agents.envelopes import envelopes_of
+from rua_agents.intake.setup import needs_spool, with_spool
 from rua_agents.keyfile import Keys, read_keys
 from rua_agents.lock import StateLock
 from rua_agents.pseudonyms import KeyRing, Observer
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS, Replay
-from rua_agents.settings import AgentSettings, HttpSettings, collector_of, load, options_of, zone_of
+from rua_agents.settings import AgentSettings, HttpSettings, SourceSettings, collector_of, load, options_of, zone_of
 from rua_agents.signing import read_signer
+from rua_agents.spool.reader import SPOOL
 from rua_agents.status import Status
 from rua_agents.stream import Origin
 from rua_agents.tail import Tail, Watched
@@ -73,9 +77,10 @@ def watched(settings: AgentSettings, keys: KeyRing, tallies: dict[str, Tally]) -
         collector = collector_of(source.source)
         host = source.host or settings.agent_id
         zone, options = zone_of(source.zone), options_of(collector, source.options)
-        tally = tallies.setdefault(source.source, Tally())
+        # what is spooled is read by another thread, which must not share a count
+        tally = tallies.setdefault(f"{source.source}+{SPOOL}" if source.spool else source.source, Tally())
         origin = Origin(collector, settings.platform, settings.agent_id, host, zone, options, keys, tally)
-        found.append(Watched(origin, source.paths))
+        found += [Watched(replace(origin, envelope=one), source.paths) for one in envelopes_of(source.envelope)]
     return found
 
 
@@ -91,13 +96,15 @@ def build(
     """An agent for these settings."""
     observer: Observer | None = observations
     tallies: dict[str, Tally] = {}
-    sources = watched(settings, KeyRing(key, settings.platform, observer), tallies)
+    ring = KeyRing(key, settings.platform, observer)
     clock: Clock = SystemClock()
-    reader: Reader = Tail(sources, settings.limits)
+    reader: Reader
     if settings.replay:
-        reader = Replay(sources, settings.replay, settings.limits)
+        reader = Replay(watched(settings, ring, tallies), settings.replay, settings.limits)
         world = ReplayClock(settings.replay.start_ms)
         world.reader, clock = reader, world
+    else:
+        reader = _live(settings, ring, tallies, clock)
     made: list[Agent] = []
     health = BrokerHealth(settings.kafka)
     emitter = Emitter(
@@ -125,6 +132,16 @@ def build(
     )
     made.append(agent)
     return agent
+
+
+def _live(settings: AgentSettings, keys: KeyRing, tallies: dict[str, Tally], clock: Clock) -> Reader:
+    def ready(sources: list[SourceSettings]) -> list[Watched]:
+        return watched(msgspec.structs.replace(settings, sources=sources), keys, tallies)
+
+    spooled = [(source, ready([source])) for source in settings.sources if needs_spool(source)]
+    logs = Tail(ready([source for source in settings.sources if not needs_spool(source)]), settings.limits)
+    lost = tallies.setdefault(SPOOL, Tally()) if spooled else Tally()
+    return with_spool(settings, spooled, logs, lost.dropped, clock)
 
 
 class Session:

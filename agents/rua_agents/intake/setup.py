@@ -1,0 +1,78 @@
+"""From the configuration to a spool and what feeds it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from rua_common.clock import Clock
+from rua_common.errors import BadConfiguration
+
+from rua_agents.composed import Composed
+from rua_agents.intake.contract import Feed, PolledCollector
+from rua_agents.intake.files import SpooledFiles
+from rua_agents.intake.listener import Listener
+from rua_agents.intake.polled import PolledSource
+from rua_agents.intake.thread import Intake
+from rua_agents.reader import Reader
+from rua_agents.settings import AgentSettings, SourceSettings, collector_of, reads
+from rua_agents.spool.reader import SPOOL, SpoolReader
+from rua_agents.spool.spool import Spool
+from rua_agents.tail import Tail, Watched
+
+SpooledSource = tuple[SourceSettings, Sequence[Watched]]
+
+
+def needs_spool(source: SourceSettings) -> bool:
+    """Whether nobody keeps what comes from there until the broker has it."""
+    return source.spool or _reads(source) != "files"
+
+
+def with_spool(
+    settings: AgentSettings, sources: Sequence[SpooledSource], logs: Reader, dropped: Counter[str], clock: Clock
+) -> Reader:
+    """The reader of the logs, beside the spool if any source needs one or one was left with events in it.
+
+    Raises:
+        BadConfiguration: a source cannot work.
+    """
+    directory = Path(settings.state_dir) / SPOOL
+    if not sources and not any(directory.glob("*.seg")):
+        return logs
+    spool = Spool(directory, settings.spool, dropped)
+    feeds: list[Feed] = [*_polled(sources, spool, clock), *_files(settings, sources, spool)]
+    listeners = _listeners(sources, spool)
+    wait = listeners[0].wait if listeners else None
+    return Composed(logs, SpoolReader(spool, Intake(spool, [*listeners, *feeds], clock=clock, wait=wait)))
+
+
+def _listeners(sources: Sequence[SpooledSource], spool: Spool) -> list[Listener]:
+    pushed = [(source, ready[0].origin) for source, ready in sources if _reads(source) == "push"]
+    return [Listener(Path(source.socket or ""), origin, spool) for source, origin in pushed]
+
+
+def _polled(sources: Sequence[SpooledSource], spool: Spool, clock: Clock) -> list[PolledSource]:
+    made: dict[str, PolledSource] = {}
+    for source, ready in sources:
+        if _reads(source) != "poll":
+            continue
+        origin = ready[0].origin
+        name = f"{source.source}:{origin.host}"
+        if name in made:
+            raise BadConfiguration(
+                f"two sources {source.source} of host {origin.host}: name their hosts", key="sources"
+            )
+        poller = cast(PolledCollector, origin.collector).poller(origin.options)
+        made[name] = PolledSource(name, origin, poller, spool, clock=clock)
+    return list(made.values())
+
+
+def _files(settings: AgentSettings, sources: Sequence[SpooledSource], spool: Spool) -> list[SpooledFiles]:
+    files = [one for source, ready in sources if _reads(source) == "files" for one in ready]
+    return [SpooledFiles(Tail(files, settings.limits), spool)] if files else []
+
+
+def _reads(source: SourceSettings) -> str:
+    return reads(collector_of(source.source))
