@@ -35,6 +35,6 @@ class Seen:
 
 
 def digest(*parts: str) -> str:
-    """A short name of these parts, which none of them can imitate; random ids and times only, never a person's."""
+    """A short name of these parts, which none can imitate; one must be random, so that nobody can guess the others."""
     framed = b"".join(len(p).to_bytes(4, "big") + p for p in (part.encode("utf-8", "replace") for part in parts))
     return blake2b(framed, digest_size=DIGEST_BYTES).hexdigest()
