@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import re
 import socket
-import unicodedata
+from unicodedata import decimal, normalize
 
 THAILAND = "66"
 IPV4_MAPPED = bytes(10) + b"\xff\xff"
-_THAI_DIGITS = {0x0E50 + n: str(n) for n in range(10)}
-_NUMBER = re.compile(r"[+(]?[0-9\u0e50-\u0e59][0-9\u0e50-\u0e59 \u00a0().\u2010-\u2013-]{7,24}")
-_SEPARATORS = re.compile(r"[ \u00a0().\u2010-\u2013-]")
+BLANKS_AND_DASHES = r" \u00a0\u2009\u202f\u2010-\u2015-"
+"""What people put between the digits of a number, as a part of a character class."""
+_DIGIT = re.compile(r"\d")
+_NUMBER = re.compile(rf"[+(]?\d[\d().{BLANKS_AND_DASHES}]{{7,24}}")
+_SEPARATORS = re.compile(rf"[().{BLANKS_AND_DASHES}]")
 # the numbering plan of Thailand (NBTC): 0 and 8 digits for fixed lines, 06, 08 or 09 and 8 digits for mobiles
 _FIXED, _MOBILE = r"[2-57]\d{7}", r"[689]\d{8}"
 _THAI = re.compile(rf"(?:\+660?|00660?|66(?={_MOBILE}$)|660(?={_MOBILE}$|{_FIXED}$)|0)({_FIXED}|{_MOBILE})", re.ASCII)
@@ -25,7 +27,7 @@ def canonical_text(value: str) -> str:
     """NFC, lower case, without blanks at the ends."""
     if value.isascii():
         return value.strip().lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", value).strip().lower())
+    return normalize("NFC", normalize("NFC", value).strip().lower())
 
 
 def canonical_name(value: str) -> str:
@@ -42,10 +44,15 @@ def canonical_phone(text: str) -> str | None:
     """
     if not _NUMBER.fullmatch(text):
         return None
-    digits = _SEPARATORS.sub("", text.translate(_THAI_DIGITS))
+    digits = _SEPARATORS.sub("", western_digits(text))
     if thai := _THAI.fullmatch(digits):
         return f"+{THAILAND}{thai[1]}"
     return digits if _ABROAD.fullmatch(digits) else None
+
+
+def western_digits(text: str) -> str:
+    """The text with Thai (and all other scripts') digits as 0 to 9."""
+    return text if text.isascii() else _DIGIT.sub(lambda digit: str(decimal(digit[0])), text)
 
 
 def canonical_email(text: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote
 
+from rua_agents.canonical import BLANKS_AND_DASHES, western_digits
 from rua_agents.memo import memo
 
 MAX_CHARACTERS = 256
@@ -27,9 +28,9 @@ _BROWSERS = (("Edg", "Edge"), ("OPR", "Opera"), ("Firefox", "Firefox"), ("Chrome
 _REGISTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", re.ASCII)
 # Thai telephone numbers, other countries' with +, and the 13 digits of a Thai national id
 _PERSONAL_NUMBER = re.compile(r"\+\d{8,}|(?:0|66)[1-9]\d{7,8}|\d{13}", re.ASCII)
-_NUMBER_RUN = re.compile(r"\+?\d(?:[ ._:()-]*\d)+", re.ASCII)
+_NUMBER_RUN = re.compile(rf"\+?[0-9](?:[._:(){BLANKS_AND_DASHES}]*[0-9])+")
 _NAME_PART = re.compile(r'"((?:[^"]|"")*)"|[^".]+')
-_SEPARATORS = re.compile(r"[ ._:()-]")
+_SEPARATORS = re.compile(rf"[._:(){BLANKS_AND_DASHES}]")
 _VERSION = re.compile(r"v\d{1,2}", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}", re.ASCII)
 _PIECES = re.compile(r"[-_.+~]")
@@ -69,7 +70,7 @@ def product(text: str) -> str | None:
 
 def is_personal(text: str) -> bool:
     """Whether an e-mail address, a telephone number or a national id stands in it, however its digits are grouped."""
-    runs = _NUMBER_RUN.findall(text)
+    runs = _NUMBER_RUN.findall(western_digits(text))
     return "@" in text or any(_PERSONAL_NUMBER.fullmatch(_SEPARATORS.sub("", run)) for run in runs)
 
 

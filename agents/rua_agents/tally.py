@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 log = logging.getLogger(__name__)
 SAMPLES_PER_REASON = 3
 SAMPLE_CHARACTERS = 400
-_WORD = re.compile(r"[^\W_]+")
+_WORD = re.compile(r"(?:[^\W_]|[^\x00-\x7f])+")  # Thai vowels are marks, no letters
 _STRUCTURE = frozenset(
     re.findall(
         r"\w+",

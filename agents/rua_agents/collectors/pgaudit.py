@@ -17,6 +17,9 @@ SENTINELS = frozenset(("<none>", "<not logged>", "<previously logged>"))
 PREVIOUSLY_LOGGED = "<previously logged>"
 WITHOUT_ROWS, WITH_ROWS, CUT = 9, 10, 8
 MOST_DIGITS = 18
+_COMMAND = re.compile(r"[A-Z ]{1,48}")
+UNKNOWN_COMMAND = "???"
+"""PostgreSQL's own word for it."""
 _NEGATIVE = re.compile(r"-\d+", re.ASCII)
 
 
@@ -58,7 +61,8 @@ def read_audit(message: str, *, truncated: bool = False) -> Audit:
         if number is None or sub is None:
             raise BadAudit("statement number out of range")
         known = None if text in SENTINELS and text != PREVIOUSLY_LOGGED else text
-        return Audit(kind == "OBJECT", number, sub, klass, command.upper(), table or None, known, rows)
+        tag = command.upper() if _COMMAND.fullmatch(command.upper()) else UNKNOWN_COMMAND  # it leaves in clear
+        return Audit(kind == "OBJECT", number, sub, klass, tag, table or None, known, rows)
     except (csv.Error, StopIteration, ValueError) as why:
         raise why if isinstance(why, BadAudit) else BadAudit(type(why).__name__) from why
 
