@@ -41,7 +41,8 @@ CURES = {
     KafkaError._UNKNOWN_TOPIC: "create it: rua topics apply",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create it: rua topics apply",
     KafkaError.MSG_SIZE_TOO_LARGE: "set limits.message_bytes below the topic's max.message.bytes",
-    KafkaError._AUTHENTICATION: "user name, password or mechanism refused: see kafka.username and kafka.password_file",
+    KafkaError._AUTHENTICATION: "user name, password, token or mechanism refused: see kafka.username, "
+    "kafka.password_file, kafka.mechanism, kafka.oauth_…",
     KafkaError._SSL: "TLS failed: see kafka.ca_file, the broker's certificate and its host name",
     KafkaError._RESOLVE: "the broker's name is unknown: see kafka.bootstrap and DNS",
 }
@@ -92,7 +93,10 @@ class Emitter:
             "error_cb": self._on_error,
             "logger": logging.getLogger("librdkafka"),
         }
-        self._producer = producer(options)
+        try:
+            self._producer = producer(options)
+        except KafkaException as why:  # no token could be had
+            raise SendingFailed(f"{why.args[0].str()}: {CURES[KafkaError._AUTHENTICATION]}") from why
 
     def begin(self, epoch: int) -> None:
         """Numbers from 1 again, in this epoch (milliseconds)."""

@@ -120,7 +120,7 @@ class KafkaOptions(Struct, frozen=True, kw_only=True):
     def _oauth(self) -> dict[str, Any]:
         if self.oauth_token_file is not None:
             path = self.oauth_token_file
-            _secret(path, "kafka.oauth_token_file")  # a missing file is told now, not by the broker
+            _token(path)  # a missing file, an old token: told now, in words, and not by the broker
             return {"oauth_cb": lambda _: _token(path)}
         options = {
             "sasl.oauthbearer.method": "oidc",
@@ -144,7 +144,11 @@ def _secret(path: str, key: str) -> str:
 def _token(path: str) -> tuple[str, float]:
     """The token in a file, and when it ends, in seconds since the epoch: librdkafka asks again before that."""
     token, now = _secret(path, "kafka.oauth_token_file"), SystemClock().now_ms() / 1_000
-    return token, token_end(token) or now + TOKEN_SECONDS
+    end = token_end(token) or now + TOKEN_SECONDS
+    if end <= now:
+        problem = f"its token ended {now - end:.0f} s ago: does whoever keeps it fresh still run?"
+        raise BadConfiguration(problem, file=path, key="kafka.oauth_token_file")
+    return token, end
 
 
 def token_end(token: str) -> float | None:

@@ -17,6 +17,8 @@ from confluent_kafka.admin import AclOperation, AdminClient
 from rua_common.kafka import KafkaOptions
 
 TIMEOUT_SECONDS = 10.0
+DOUBT_SECONDS = 1.5
+"""A broker that is silent for so long to a client without TLS is asked whether it wants TLS."""
 CURES = {
     "address": "not host:port: correct kafka.bootstrap",
     "resolve": "host name unknown: check kafka.bootstrap and DNS",
@@ -28,7 +30,8 @@ CURES = {
     "expired": "the broker's certificate has expired, or a clock is wrong: renew it at the broker",
     "hostname": "the broker's certificate is for another name: use a name that it lists, or reissue it with this one",
     "client_cert": "the broker refused the client certificate (certificate_file): missing, expired, or from another CA",
-    "login": "user name, password or mechanism refused (the broker does not say which): see username, password_file",
+    "login": "user name, password, token or mechanism refused (the broker does not say which): see username, "
+    "password_file, mechanism, oauth_…",
     "silent": "the port is open but Kafka does not answer: wrong port, or the broker wants TLS (see security_protocol)",
     "topic_denied": "not permitted (or unknown, and this user may not know): grant {operation} to this user",
     "group_denied": "not permitted: grant READ on the consumer group to this user",
@@ -81,10 +84,7 @@ def diagnose(
     problems = list(_unreachable(addresses, context))
     if len(problems) == len(addresses):  # one good address is enough to go on and ask
         return problems
-    found = list(_rights(options, reads, writes, groups))
-    if context is None and any(CURES["silent"] in one for one in found):
-        found = list(_wanting_tls(addresses)) or found
-    return problems + found
+    return problems + list(_rights(options, reads, writes, groups))
 
 
 def unreachable(options: KafkaOptions) -> list[str]:
@@ -174,13 +174,24 @@ def _handshake(raw: socket.socket, host: str, tls: ssl.SSLContext) -> str | None
 
 def _rights(options: KafkaOptions, reads: Sequence[str], writes: Sequence[str], groups: Sequence[str]) -> Iterator[str]:
     refused: list[KafkaError] = []
-    admin = AdminClient(options.librdkafka() | {"error_cb": refused.append, "log_level": 0})
+    try:
+        admin = AdminClient(options.librdkafka() | {"error_cb": refused.append, "log_level": 0})
+    except KafkaException as why:  # no token could be had
+        yield f"Kafka at {options.bootstrap}: {_words(why)}"
+        return
     cluster = admin.describe_cluster(request_timeout=TIMEOUT_SECONDS)
-    while not cluster.done():  # a refused login would be retried until the deadline: the callback knows it at once
+    doubt_at = time.monotonic() + DOUBT_SECONDS
+    while not cluster.done():
+        admin.poll(0.02)  # a refused login would be retried until the deadline: the callback knows it at once
         if any(explain(error) == "login" for error in refused):
             yield f"Kafka at {options.bootstrap}: {CURES['login']}"
             return
-        time.sleep(0.02)
+        if not options.uses_tls and time.monotonic() > doubt_at:
+            doubt_at = float("inf")
+            wanting = list(_wanting_tls(options.bootstrap.split(",")))
+            if wanting:
+                yield from wanting
+                return
     failure = cluster.exception()
     if failure is not None:
         yield f"Kafka at {options.bootstrap}: {_words(failure)}"

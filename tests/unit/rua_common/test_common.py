@@ -162,9 +162,13 @@ def test_a_token_is_read_from_its_file_each_time_and_tells_its_own_end(tmp_path:
     found, end = ask("")
     assert found == "opaque"
     assert 0 < end - SystemClock().now_ms() / 1_000 <= kafka.TOKEN_SECONDS
-    claims = base64.urlsafe_b64encode(b'{"exp":1790000000}').decode().rstrip("=")
+    claims = base64.urlsafe_b64encode(b'{"exp":4000000000}').decode().rstrip("=")
     (tmp_path / "oauth_token_file").write_text(f"h.{claims}.s")
-    assert ask("") == (f"h.{claims}.s", 1_790_000_000.0)
+    assert ask("") == (f"h.{claims}.s", 4_000_000_000.0)
+    claims = base64.urlsafe_b64encode(b'{"exp":1700000000}').decode().rstrip("=")
+    (tmp_path / "oauth_token_file").write_text(f"h.{claims}.s")
+    with pytest.raises(BadConfiguration, match="its token ended"):
+        ask("")
     (tmp_path / "oauth_token_file").unlink()
     with pytest.raises(BadConfiguration, match="cannot be read"):
         ask("")
