@@ -78,9 +78,6 @@ class Client:
         """What waits is the parent's to send; the child speaks for itself, under another name."""
         self._sender.forget()
         self._begin()
-        utilities = sys.modules.get("multiprocessing.util")
-        if utilities is not None:  # its children end without atexit
-            utilities.Finalize(None, self.flush, (EXIT_SECONDS,), exitpriority=0)
 
     def _drop(self) -> None:
         try:
@@ -99,10 +96,17 @@ class Client:
                 thread.name = "rua-sdk"
                 thread.start()
                 self._thread = thread
+                self._flush_at_end()
         except RuntimeError:
             pass  # no thread can be had now (too many, or the interpreter ends); the next export tries again
         finally:
             self._starting.release()
+
+    def _flush_at_end(self) -> None:
+        """The children of multiprocessing end without atexit, by a list of their own."""
+        utilities = sys.modules.get("multiprocessing.util")
+        if utilities is not None:
+            utilities.Finalize(None, self.flush, (EXIT_SECONDS,), exitpriority=0)
 
     def _run(self, waiting: SimpleQueue[Any], sender: Sender) -> None:
         while True:

@@ -39,7 +39,7 @@ class Export:
                 self._bytes = (self._bytes or 0) + int(bytes)
             if subjects is not None:
                 self._subjects_added.append(int(subjects))
-        except (TypeError, ValueError):
+        except Exception:  # no number after all
             count_fault()
 
     def rows(self, records: Sized | int) -> None:
@@ -186,7 +186,7 @@ def export(
     action: str = "export",
     actor_type: str | None = None,
     external: bool | None = None,
-    categories: Iterable[str] = (),
+    categories: Iterable[str] | None = None,
     address: object = None,
     session: object = None,
     ticket: object = None,
@@ -217,7 +217,7 @@ def export(
         "action": action,
         "actor_type": actor_type,
         "external": external,
-        "categories": categories or None,
+        "categories": categories,
         "address": address,
         "session": session,
         "ticket": ticket,
