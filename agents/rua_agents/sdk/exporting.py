@@ -17,6 +17,7 @@ T = TypeVar("T")
 MOST_CHARACTERS = 1_024
 """Of a text; longer ones are cut."""
 MOST_CATEGORIES = 32
+MOST_NUMBER = 1 << 62
 
 
 class Export:
@@ -228,7 +229,7 @@ def export(
 def _plain(value: object) -> object:
     """What JSON can hold; a value without a text costs itself, not the export."""
     try:
-        if isinstance(value, (bool, int)):
+        if isinstance(value, int) and abs(value) < MOST_NUMBER:
             return value
         if isinstance(value, (list, tuple, set, frozenset)):
             return [str(one)[:MOST_CHARACTERS] for one in list(value)[:MOST_CATEGORIES]]
