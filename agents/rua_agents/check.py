@@ -13,6 +13,7 @@ from rua_common.errors import BadConfiguration, RuaError
 from rua_schemas.diagnose import diagnose
 from rua_schemas.topics import DLQ, HEARTBEATS, events_topic
 
+from rua_agents.contents import opened
 from rua_agents.keyfile import read_keys
 from rua_agents.records import check_encoding
 from rua_agents.settings import AgentSettings, load
@@ -79,7 +80,7 @@ def _files(pattern: str) -> Iterator[str]:
             yield f"{path}: not readable by this user: add it to the file's group"
             continue
         try:
-            with open(path, "rb") as file:
+            with opened(path) as file:
                 check_encoding(file.read(4))
         except (OSError, RuaError) as why:
             yield f"{path}: {why}"

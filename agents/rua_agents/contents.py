@@ -248,11 +248,10 @@ def content_of(handle: Handle) -> Content | None:
 
 
 def opened(path: str) -> BinaryIO:
-    """A whole file, unpacked if it is gzip."""
-    file = open(path, "rb")  # noqa: SIM115 - the caller closes it
-    packed = file.read(len(GZIP)) == GZIP
-    file.seek(0)
-    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if packed else file
+    """A whole file, unpacked if it is gzip; a damaged one raises OSError or EOFError when it is read."""
+    with open(path, "rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+    return cast(BinaryIO, gzip.open(path)) if packed else open(path, "rb")
 
 
 def _salvaged(member: Unpacker, packed: bytes, size: int) -> bytes:

@@ -30,6 +30,11 @@ class Envelope(NamedTuple):
     lane: str
 
 
+def envelopes_of(name: str) -> list[Envelope | None]:
+    """What the setting `envelope` means: one reader for each lane, or one for the file as it is."""
+    return [None] if name == "none" else [Envelope(name, lane) for lane in LANES]
+
+
 class _Inner(Protocol):
     """Makes the splitter of the source itself."""
 

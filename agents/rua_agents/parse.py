@@ -15,6 +15,7 @@ from rua_common.errors import PoisonEvent
 from rua_schemas.codec import UNENCODABLE, encode
 
 from rua_agents.collectors import Draft
+from rua_agents.contents import opened
 from rua_agents.keyfile import KEY_BYTES, read_keys
 from rua_agents.pseudonyms import KeyRing
 from rua_agents.records import DEFAULT_LIMIT_BYTES, check_encoding
@@ -89,7 +90,7 @@ def run(
         collector, platform, host, host, zone_of(zone), options_of(collector, {}), KeyRing(key, platform), tally
     )
     to_json, write = msgspec.json.Encoder().encode, sys.stdout.buffer.write
-    with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
+    with sys.stdin.buffer if path == "-" else opened(path) as file:
         made = number(drafts(file, origin, clock, path=path, limit_bytes=limit_bytes), clock.now_ms())
         for event in sendable(made, tally):
             write(to_json(event) + b"\n")

@@ -37,7 +37,7 @@ class SourceSettings(Struct, frozen=True):
         host: Who writes there, as detectors know it; the agent's id unless given.
         socket: Where those who push find the agent: a Unix socket.
         spool: Whether its events are kept on disk at once: for files that rotate away faster than they can leave.
-        envelope: `cri`: each line stands in what a container runtime writes around it.
+        envelope: `cri` (containerd, CRI-O) or `docker` (json-file): what a container runtime writes around each line.
         options: The source's own, see its page.
     """
 
@@ -47,7 +47,7 @@ class SourceSettings(Struct, frozen=True):
     host: str | None = None
     socket: str | None = None
     spool: bool = False
-    envelope: Literal["none", "cri"] = "none"
+    envelope: Literal["none", "cri", "docker"] = "none"
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

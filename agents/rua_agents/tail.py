@@ -78,11 +78,13 @@ class Tail:
         """Goes on where `dump` was taken, as the files are found again."""
         for state in files:
             self._absent.add(state)
+        self._watch.remember(files)
         self._searched = False
 
     def reconfigure(self, watched: Sequence[Watched], limits: Limits) -> None:
         """Goes on under a changed configuration. Open files stay open, unlinked ones too, if their source is left."""
         self._limits, self._watch = limits, Watch(watched)
+        self._watch.remember(self.dump())
         for file in list(self._open.values()):
             origin = self._watch.origin_of(file.key.source, file.key.lane, file.path)
             if origin is None:
@@ -115,7 +117,7 @@ class Tail:
 
     def dump(self) -> list[FileState]:
         """For the checkpoint; a file that is not there or not readable for now keeps its place in it."""
-        return [file.dump() for file in self._open.values() if file.decided] + list(self._absent)
+        return [file.dump() for file in self._open.values() if file.held_since is None] + list(self._absent)
 
     def acked(self, files: Sequence[FileState]) -> None:
         """Logs are not this agent's to delete."""
@@ -132,7 +134,7 @@ class Tail:
 
     def _scan(self, now_ms: int, elapsed_ms: int) -> None:
         seen: set[Key] = set()
-        for one in self._watch.look(self._absent, self._open.__contains__):
+        for one in self._watch.look(self._open.__contains__):
             if self._see(one, elapsed_ms) and not one.rotated:
                 seen.add(one.key)
         for key, file in self._open.items():

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from rua_agents.checkpoint import FileState
@@ -62,25 +62,30 @@ class Watch:
     def __init__(self, watched: Sequence[Watched]) -> None:
         self._sources = [_Source(one) for one in watched]
         self._done: dict[Key, int] = {}
+        self._restored: Sequence[FileState] = ()
         self.listed: set[str] = set()
         """Every path that the last look has found."""
         self.problems: dict[str, str] = {}
         """Path or pattern → why it cannot be followed, at the last look."""
         self._told: dict[str, str] = {}
 
-    def look(self, absent: Iterable[FileState], is_followed: Callable[[Key], bool]) -> Iterator[Sighting]:
+    def remember(self, files: Sequence[FileState]) -> None:
+        """How far the checkpoint knows the files, also those of which nothing was read: what is later belongs to us."""
+        self._restored = files
+
+    def look(self, is_followed: Callable[[Key], bool]) -> Iterator[Sighting]:
         """All files that are to be followed, also those that are."""
         self.listed, self._told, self.problems, seen = set(), self.problems, {}, dict[Key, int]()
-        known = list(absent) if any(source.fresh for source in self._sources) else []
         for source in self._sources:
             found = [s for pattern in source.patterns for s in self._find(source.origin, pattern)]
             if source.fresh:
-                source.floors = _floors(found, known, source.origin)
+                source.floors = _floors(found, self._restored, source.origin)
                 source.fresh = False
             for one in found:
                 seen[one.key] = one.modified_ns
                 if not one.rotated or is_followed(one.key) or self._is_ours(source, one):
                     yield one
+        self._restored = ()
         self._done = {key: at for key, at in self._done.items() if key in seen}
 
     def done(self, key: Key, modified_ns: int) -> None:
@@ -142,7 +147,7 @@ def _before(path: str) -> str:
     return os.path.join(folder, name_before(name))
 
 
-def _floors(found: Sequence[Sighting], absent: Sequence[FileState], origin: Origin) -> dict[str, int]:
+def _floors(found: Sequence[Sighting], known: Sequence[FileState], origin: Origin) -> dict[str, int]:
     """From where the checkpoint stands; without one, from what the file at the path itself tells."""
     floors: dict[str, int] = {}
     for one in found:
@@ -150,7 +155,7 @@ def _floors(found: Sequence[Sighting], absent: Sequence[FileState], origin: Orig
         later = one.modified_ns + one.rotated
         floors[path] = max(floors.get(path, 0), later) if one.rotated else max(floors.get(path, 0), one.modified_ns)
     restored: dict[str, int] = {}
-    for state in absent:
+    for state in known:
         if (state.source, state.lane) == (origin.collector.name, lane_of(origin)) and state.modified_ns:
             path = _before(state.path)
             restored[path] = min(restored.get(path, state.modified_ns), state.modified_ns)

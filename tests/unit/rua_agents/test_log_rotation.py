@@ -315,10 +315,11 @@ def test_a_path_that_becomes_a_folder_or_a_pipe_is_named_and_waits_for_nobody(tm
     log = tmp_path / "a.log"
     log.write_bytes(lines(1))
     follower = Follower(f"{tmp_path}/a.log").poll()
-    for make in (log.mkdir, lambda: os.mkfifo(log)):
+    makes: list[Callable[[Path], None]] = [os.mkdir, os.mkfifo]
+    for make in makes:
         append(log, lines(2))
         log.rename(tmp_path / "a.log.1")
-        make()
+        make(log)
         follower.poll()
         assert "no regular file" in follower.tail.problems[str(log)]
         log.rmdir() if log.is_dir() else log.unlink()
@@ -404,7 +405,12 @@ def test_files_that_rest_cost_no_look_between_scans(tmp_path: Path, monkeypatch:
     follower = Follower(f"{tmp_path}/*.log").poll().poll(REST_MS).poll(SCAN_MS)
     looks: list[int] = []
     real: Callable[[int], os.stat_result] = os.fstat
-    monkeypatch.setattr(os, "fstat", lambda descriptor: looks.append(descriptor) or real(descriptor))
+
+    def looked(descriptor: int) -> os.stat_result:
+        looks.append(descriptor)
+        return real(descriptor)
+
+    monkeypatch.setattr(os, "fstat", looked)
     follower.poll(250).poll(250)
     assert looks == []
     append(tmp_path / "7.log", lines(77))

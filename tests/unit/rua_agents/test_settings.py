@@ -44,7 +44,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("platform: lazada", "limits: {record_bytes: -5}\nplatform: lazada", 1, "allowed: 1024 to 268435456"),
         ("paths: [/var/log/nginx/a.log]", "paths: []", 8, "names no file"),
         ("host: db-1", "socket: /run/a.sock", 6, "listens at no socket"),
-        ("host: db-1", "envelope: docker", 6, "allowed: cri, none"),
+        ("host: db-1", "envelope: lxc", 6, "allowed: cri, docker, none"),
         ("platform: lazada", "limits: {nice: 20}\nplatform: lazada", 1, "allowed: 0 to 19"),
         ("platform: lazada", "limits: {cpu_percent: -1}\nplatform: lazada", 1, "allowed: 0 to 10000"),
         ("platform: lazada", "disk: {full: panic}\nplatform: lazada", 1, "allowed: keep_reading, stop_reading"),
