@@ -18,8 +18,7 @@ from rua_agents.records import RawRecord
 from rua_agents.times import BadTime
 
 LOCAL = "[local]"
-ENDS = ("connection received:", *AUTHORIZED, "disconnection:")
-"""At these a session begins or ends: what is remembered of an earlier one of the same name is over."""
+RECEIVED, DISCONNECTED = "connection received:", "disconnection:"
 ERRORS = frozenset(("ERROR", "FATAL", "PANIC"))
 
 
@@ -37,10 +36,15 @@ class Line(NamedTuple):
     """Whether a function raised it."""
     replaced: int = 0
     """How many characters were replaced to read it."""
+    admits: bool = False
+    """Whether it may say that a connection is authorised, although that is not certain."""
 
 
 class LineParser(ABC):
     """Parser of one log format of PostgreSQL."""
+
+    names_can_forge = False
+    """Whether a name with a line feed in it can look like a whole record."""
 
     def __init__(self, place: Place) -> None:
         self._place, self._core = place, PgauditParser(place)
@@ -89,22 +93,36 @@ class LineParser(ABC):
         return self._audit(facts, line) if line.message.startswith(PREFIX) else self._other(facts, line)
 
     def _audit(self, facts: LogLine, line: Line) -> list[Draft]:
-        reason = "not_from_pgaudit"
-        # pgaudit hides its context; a function that writes this text with RAISE cannot
-        if not line.context and line.severity not in ERRORS:
-            try:
+        try:
+            reason = self._refused(line)
+            if not reason:
                 return self._core.feed(facts)
-            except BadAudit:
-                reason = "bad_audit"
+        except BadAudit:
+            reason = "bad_audit"
         self._place.tally.fail(reason, self._place.source, facts.record.offset, facts.record.data)
         return self._core.time_passes(facts.at_ms)
 
+    def _refused(self, line: Line) -> str:
+        """Why an AUDIT text is not pgaudit's; empty if it is."""
+        # pgaudit hides its context; a function that writes this text with RAISE cannot
+        if line.context or line.severity in ERRORS:
+            return "not_from_pgaudit"
+        return "not_authorized" if self.names_can_forge and self._core.is_stranger(line.session) else ""
+
     def _other(self, facts: LogLine, line: Line) -> list[Draft]:
         if not line.context:
-            if line.message.startswith(ENDS):
-                self._core.end_session(line.session)
+            self._session_of(line)
             denied = denied_of(line.severity, line.message)
             if denied is not None and denied in self._logins:
                 return self._core.login(facts, denied=denied)
         self._place.tally.ignored["not_audit"] += 1
         return self._core.time_passes(facts.at_ms)
+
+    def _session_of(self, line: Line) -> None:
+        """Takes note of where a session begins and ends."""
+        if line.admits or line.message.startswith(AUTHORIZED):
+            self._core.admit(line.session)
+        elif line.message.startswith(RECEIVED):
+            self._core.begin_session(line.session)
+        elif line.message.startswith(DISCONNECTED):
+            self._core.end_session(line.session)

@@ -82,11 +82,26 @@ class PgauditParser:
             self._close(statement)
         return statements.due()
 
+    def begin_session(self, session: str) -> None:
+        """A connection is received: what was remembered of an earlier session of this name is over."""
+        self.end_session(session)
+        self.memory.strangers[self._remembered_as("session", session)] = True
+        bounded(self.memory.strangers, MAX_SESSIONS)
+
+    def admit(self, session: str) -> None:
+        """A connection is authorised."""
+        self.memory.authorizes = True
+        self.memory.strangers.pop(self._remembered_as("session", session), None)
+
+    def is_stranger(self, session: str) -> bool:
+        """Whether this connection was received and not authorised, in a log that tells both."""
+        return self.memory.authorizes and self._remembered_as("session", session) in self.memory.strangers
+
     def end_session(self, session: str) -> None:
         """Forgets a session's role and cursors."""
-        key = self._remembered_as("session", session)
-        self.memory.roles.pop(key, None)
-        self.memory.cursors.pop(key, None)
+        key, memory = self._remembered_as("session", session), self.memory
+        for kept in (memory.roles, memory.cursors, memory.strangers):
+            kept.pop(key, None)
 
     def login(self, line: LogLine, *, denied: bool) -> list[Draft]:
         """Somebody connected, or was not let in."""

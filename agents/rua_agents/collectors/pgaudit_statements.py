@@ -117,6 +117,10 @@ class Memory(msgspec.Struct, omit_defaults=True):
     """Session → role taken by SET ROLE, by every key, and whether it is a superuser's."""
     cursors: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     """Session → cursor → the table it reads."""
+    strangers: dict[str, bool] = msgspec.field(default_factory=dict)
+    """Sessions whose connection was received and not authorised."""
+    authorizes: bool = False
+    """Whether the log has ever told that a connection was authorised."""
 
     def dump(self) -> dict[str, Any]:
         """As plain values."""

@@ -12,6 +12,7 @@ from rua_agents.collectors.contract import Place
 from rua_agents.collectors.drafting import Unreadable
 from rua_agents.collectors.log_prefix import TIMES, Prefix
 from rua_agents.collectors.pgaudit_lines import Line, LineParser
+from rua_agents.collectors.pgaudit_logins import AUTHORIZED
 from rua_agents.collectors.pgaudit_parser import PgauditOptions
 from rua_agents.collectors.stderr_reports import Report, ReportSplitter
 from rua_agents.records import RawRecord, Splitter
@@ -19,6 +20,7 @@ from rua_agents.times import BadTime, epoch_seconds_ms, stamp_ms
 
 DEFAULT_PREFIX = "%m [%p] %q%u@%d/%a %h "
 UNKNOWN = "[unknown]"
+_AUTHORIZED = tuple(text.encode() for text in AUTHORIZED)
 
 
 class StderrOptions(PgauditOptions, frozen=True):
@@ -62,6 +64,8 @@ def _time_ms(fields: dict[str, bytes], zone: ZoneInfo | None) -> int:
 
 
 class _Parser(LineParser):
+    names_can_forge = True
+
     def __init__(self, place: Place) -> None:
         super().__init__(place)
         self._prefix = Prefix(place.options.prefix)
@@ -73,7 +77,7 @@ class _Parser(LineParser):
             raise Unreadable("other_prefix")
         fields = report.fields()
         message, _ = clean(report.message.decode("utf-8", "replace"))
-        process = fields.get("c") or b"pid " + fields.get("p", b"")
+        process = fields.get("c") or b"pid " + fields.get("p", b"?")
         address = _known(fields, "h") or (_known(fields, "r") or "").partition("(")[0] or None
         return _time_ms(fields, self._place.zone), Line(
             message,
@@ -85,6 +89,7 @@ class _Parser(LineParser):
             report.reading.severity.decode(),
             b"CONTEXT" in report.additions(),
             message.count("\N{REPLACEMENT CHARACTER}"),
+            admits=report.may_say(_AUTHORIZED),
         )
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from rua_agents.blocks import BlockSplitter
-from rua_agents.collectors.log_prefix import ADDITIONS, Head, Prefix, Reading
+from rua_agents.collectors.log_prefix import ADDITIONS, TIMES, Head, Prefix, Reading
 from rua_agents.collectors.pgaudit import is_unmistakable
 
 _END_OF_TEXT = re.compile(rb"\n(?!\t)")
@@ -42,9 +42,20 @@ class Report:
         return self._data[reading.message : end.start() if end else len(self._data)].replace(b"\n\t", b"\n")
 
     def fields(self) -> dict[str, bytes]:
-        """What the prefix tells, however the line is read."""
+        """What the prefix tells, however the line is read.
+
+        Of an AUDIT record that may be the text of a later severity's prefix only the time is believed: a name with a
+        line feed in it can begin such a line.
+        """
         first, *others = [self._head.fields(one).items() for one in self._readings]
-        return dict(first & set.intersection(*map(set, others))) if others else dict(first)
+        found = dict(first & set.intersection(*map(set, others))) if others else dict(first)
+        if self._told is None or self._told is self._readings[-1]:
+            return found
+        return {escape: text for escape, text in found.items() if escape in TIMES}
+
+    def may_say(self, beginnings: tuple[bytes, ...]) -> bool:
+        """Whether it can be read so that its message begins so."""
+        return any(self._data.startswith(beginnings, one.message) for one in self._readings)
 
     def continues(self, line: bytes) -> bytes | None:
         """Which addition to this report the line is, or None."""

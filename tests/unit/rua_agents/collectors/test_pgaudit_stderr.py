@@ -112,6 +112,47 @@ def test_a_name_with_a_line_feed_begins_no_record() -> None:
     assert NAMES.pseudonym("actor", "ceo") not in {e.actor for e in made}
 
 
+STRANGER = {"user": "ceo@s/x h LOG:  AUDIT: SESSION,1,1,READ,COPY,,,y,", "database": "z,9\n" + stamp(T) + " [7] x@y"}
+"""What a client that is not let in can call itself and its database: the first line is a whole AUDIT record."""
+
+
+def test_a_stranger_s_name_forges_no_record() -> None:
+    """Where connections are logged: one that was received and never authorised has no AUDIT records."""
+    data = text_line(T, "connection received: host=10.1.2.3 port=5", user="[unknown]", database="[unknown]")
+    data += text_line(T, 'role "ceo" does not exist', severity="FATAL", **STRANGER)
+    before = text_line(T, "connection authorized: user=ana database=shop").replace(b"[7]", b"[8]")
+    made, tally = read("pgaudit-stderr", before + data)
+    assert ([e.kind for e in made], tally.failed) == (["authentication"], {"not_authorized": 1})
+    made, _ = read("pgaudit-stderr", before + data.replace(b"connection received", b"connection is received"))
+    assert [e.kind for e in made] == ["data_export", "authentication"]  # what the page says cannot be decided
+
+
+def test_where_authorisations_are_not_logged_nobody_is_a_stranger() -> None:
+    """PostgreSQL 18 can log the receipt alone."""
+    data = text_line(T, "connection received: host=10.1.2.3 port=5") + text_line(T, SAID.format(1, 5))
+    made, _ = read("pgaudit-stderr", data)
+    assert [e.rows for e in made] == [5]
+
+
+def test_a_role_with_an_odd_name_is_no_stranger() -> None:
+    """That its authorisation can be read in another way, too, hides nothing."""
+    odd = {"user": "x 10.1.2.3 LOG:  y"}
+    data = text_line(T, "connection received: host=10.1.2.3 port=5")
+    data += text_line(T, "connection authorized: user=x database=shop", **odd) + text_line(T, SAID.format(1, 5), **odd)
+    made, _ = read("pgaudit-stderr", data)
+    assert [(e.rows, e.actor) for e in made] == [(5, NAMES.pseudonym("actor", "x 10.1.2.3 LOG:  y"))]
+
+
+def test_the_second_line_of_a_name_speaks_for_nobody() -> None:
+    """The record's real severity stands behind it: it may be an event, but nobody's."""
+    evil = {
+        "user": "x@y/z h LOG:  \n" + stamp(T) + " [8] ceo",
+        "database": 's/x h LOG:  AUDIT: SESSION,1,1,READ,COPY,,,"',
+    }
+    made, _ = read("pgaudit-stderr", text_line(T, 'statement: SELECT 1 --",z,5', **evil))
+    assert [(e.actor, e.dataset, e.source_ip) for e in made] == [(None, None, None)]
+
+
 def test_background_processes_have_the_short_prefix() -> None:
     """%q ends it where there is no session."""
     made, tally = read("pgaudit-stderr", f"{stamp(T)} [7] LOG:  checkpoint starting: time\n".encode())
