@@ -65,6 +65,10 @@ class Statements:
             return self._facts(text)
         if len(text) <= MAX_CHARACTERS:
             return self._facts_of(text)
+        return self.head(text)
+
+    def head(self, text: str) -> Facts:
+        """What the head of a text tells that is long, or was cut by its source: there is no fingerprint of a part."""
         heads = (self._tokens(text[:MAX_CHARACTERS] + closer) for closer in CLOSERS)
         return msgspec.structs.replace(self._reader.read(next(filter(None, heads), [])), partial=True)
 

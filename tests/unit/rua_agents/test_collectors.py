@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import COLLECTORS, Draft
 from rua_agents.records import RawRecord
-from rua_agents.stream import LEAP_YEAR_MS, SourceStream
+from rua_agents.stream import FIRST_RECORDS, LEAP_YEAR_MS, SourceStream
 from rua_agents.tally import Tally
 from rua_common.clock import ManualClock
 from rua_schemas.codec import decode, encode
@@ -119,11 +119,10 @@ def test_a_restart_after_any_record_gives_the_same_events(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_the_first_record_of_a_sample_holds_a_time(source: str) -> None:
+def test_one_of_the_first_records_of_a_sample_holds_a_time(source: str) -> None:
     """So its file has an id that survives a lost checkpoint."""
     one = origin(source, zone=zone_name(source))
-    first = records_of(source, sample_of(source))[0]
-    assert one.time_ms(first, LEAP_YEAR_MS)
+    first = next(r for r in records_of(source, sample_of(source))[:FIRST_RECORDS] if one.time_ms(r, LEAP_YEAR_MS))
     assert one.time_ms(first._replace(data=b"{}"), LEAP_YEAR_MS) is None
 
 
