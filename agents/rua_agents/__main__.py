@@ -122,7 +122,7 @@ def _dispatch(given: argparse.Namespace) -> int:
         from rua_agents.dry import run as run_dry  # noqa: PLC0415 - likewise
 
         return run_dry(given.config, once=given.once, prints=given.prints)
-    from rua_agents.run import run as run_agent  # noqa: PLC0415 - likewise
+    from rua_agents.session import run as run_agent  # noqa: PLC0415 - likewise
 
     return run_agent(given.config)
 

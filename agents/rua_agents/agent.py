@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rua_common.clock import Clock, SystemClock
@@ -23,6 +23,7 @@ from rua_agents.settings import AgentSettings
 from rua_agents.signing import Signer
 from rua_agents.status import Status, StatusFile
 from rua_agents.tally import Tally
+from rua_agents.watch import Watched
 
 log = logging.getLogger(__name__)
 REPLAY_SECONDS = 0.02
@@ -116,6 +117,14 @@ class Agent:
         except Stopping:
             torn = True
         self._drain(torn=torn)
+
+    def reconfigure(self, settings: AgentSettings, logs: Sequence[Watched], config_digest: str | None) -> None:
+        """Goes on with other logs and limits of speed. Between two turns only."""
+        self._reader.reconfigure(logs, settings.limits)
+        self._reporter.configure(settings)
+        self._pulse.configure(settings, config_digest)
+        self._configure(settings)
+        self._dirty = True
 
     def waits(self) -> bool:
         """Called in the middle of a turn while there is no room for a message: shows that the loop lives.

@@ -8,7 +8,9 @@ from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
 from rua_agents.reader import FileStatus, Reader
 from rua_agents.sealing import Written
+from rua_agents.settings import Limits
 from rua_agents.spool.reader import SPOOL, SpoolReader
+from rua_agents.watch import Watched
 
 
 class Composed:
@@ -29,6 +31,10 @@ class Composed:
         """Goes on where `dump` was taken."""
         self._logs.restore([state for state in files if state.source != SPOOL])
         self._spool.restore(files)
+
+    def reconfigure(self, watched: Sequence[Watched], limits: Limits) -> None:
+        """Other logs; the spool and what feeds it stay as they are."""
+        self._logs.reconfigure(watched, limits)
 
     def turn(self, now_ms: int) -> Iterator[Sequence[Draft | Written]]:
         """What is new in each."""

@@ -48,10 +48,15 @@ class Pulse:
         signer: Signer | None = None,
         config_digest: str | None = None,
     ) -> None:
-        self._settings, self._epoch, self._before = settings, epoch, before
-        self._signer, self._digest, self._version = signer, config_digest, version("rua")
-        self._sources = tuple(sorted({source.source for source in settings.sources}))
+        self._epoch, self._before = epoch, before
+        self._signer, self._version = signer, version("rua")
         self._beats = 0
+        self.configure(settings, config_digest)
+
+    def configure(self, settings: AgentSettings, config_digest: str | None) -> None:
+        """Other settings hold from now on."""
+        self._settings, self._digest = settings, config_digest
+        self._sources = tuple(sorted({source.source for source in settings.sources}))
 
     def seconds(self, beats: int | None = None) -> float:
         """From the heartbeat of this number (the last one unless given) to the next."""

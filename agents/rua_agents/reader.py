@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
 from rua_agents.sealing import Written
+
+if TYPE_CHECKING:
+    from rua_agents.settings import Limits
+    from rua_agents.watch import Watched
 
 
 class FileStatus(msgspec.Struct):
@@ -47,6 +51,10 @@ class Reader(Protocol):
 
     def restore(self, files: Sequence[FileState]) -> None:
         """Goes on where `dump` was taken."""
+        ...
+
+    def reconfigure(self, watched: Sequence[Watched], limits: Limits) -> None:
+        """Goes on with other logs, where it stands. Between two turns only."""
         ...
 
     def turn(self, now_ms: int) -> Iterator[Sequence[Draft | Written]]:

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from sys import byteorder
 
-from rua_common.errors import RuaError
+from rua_common.errors import BadConfiguration, RuaError
 
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
@@ -183,6 +183,14 @@ class Replay:
     def dump(self) -> list[FileState]:
         """For the checkpoint."""
         return [file.dump() for file in self._files.values()] + list(self._restored.values())
+
+    def reconfigure(self, watched: Sequence[Watched], limits: Limits) -> None:
+        """A world's logs are what they are.
+
+        Raises:
+            BadConfiguration: always.
+        """
+        raise BadConfiguration("a replay's configuration does not change", key="replay")
 
     def acked(self, files: Sequence[FileState]) -> None:
         """Logs are not this agent's to delete."""

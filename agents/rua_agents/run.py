@@ -1,34 +1,27 @@
-"""From a configuration file to a running agent."""
+"""From settings to an agent."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from collections.abc import Callable
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 import msgspec
 from rua_common.clock import Clock, SystemClock
-from rua_common.errors import BadConfiguration, RuaError
 
 from rua_agents.agent import Agent
 from rua_agents.broker import BrokerHealth
 from rua_agents.disk import Disk
 from rua_agents.emitter import Emitter
-from rua_agents.endpoint import Board, Endpoint
 from rua_agents.envelopes import envelopes_of
 from rua_agents.intake.setup import needs_spool, with_spool
-from rua_agents.keyfile import Keys, read_keys
-from rua_agents.lock import StateLock
+from rua_agents.keyfile import Keys
 from rua_agents.pseudonyms import KeyRing, Observer
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS, Replay
-from rua_agents.settings import AgentSettings, HttpSettings, SourceSettings, collector_of, load, options_of, zone_of
+from rua_agents.settings import AgentSettings, SourceSettings, collector_of, options_of, zone_of
 from rua_agents.signing import read_signer
 from rua_agents.spool.reader import SPOOL
 from rua_agents.status import Status
@@ -87,15 +80,15 @@ def watched(settings: AgentSettings, keys: KeyRing, tallies: dict[str, Tally]) -
 def build(
     settings: AgentSettings,
     key: bytes | Keys,
+    tallies: dict[str, Tally],
     observations: Observations | None = None,
     *,
     publish: Callable[[Status], None] = lambda _: None,
     reload: Callable[[], None] = lambda: None,
     config_digest: str | None = None,
 ) -> Agent:
-    """An agent for these settings."""
+    """An agent for these settings; `tallies` is filled with the accounts of its sources."""
     observer: Observer | None = observations
-    tallies: dict[str, Tally] = {}
     ring = KeyRing(key, settings.platform, observer)
     clock: Clock = SystemClock()
     reader: Reader
@@ -142,115 +135,3 @@ def _live(settings: AgentSettings, keys: KeyRing, tallies: dict[str, Tally], clo
     logs = Tail(ready([source for source in settings.sources if not needs_spool(source)]), settings.limits)
     lost = tallies.setdefault(SPOOL, Tally()) if spooled else Tally()
     return with_spool(settings, spooled, logs, lost.dropped, clock)
-
-
-class Session:
-    """One process: the agent, its endpoint, its signals, and what is built anew when its configuration changes."""
-
-    def __init__(self, config: Path, settings: AgentSettings, observations: Observations | None = None) -> None:
-        self._config, self._settings, self._observations = config, settings, observations
-        self._board = Board()
-        self._endpoint: Endpoint | None = None
-        self._agent: Agent | None = None
-        self._next: AgentSettings | None = None
-        self._signals = 0
-        self._wants_reload = False
-
-    def run(self) -> int:
-        """Until SIGTERM or SIGINT; SIGHUP reads the configuration anew.
-
-        Raises:
-            RuaError: bad configuration, or the broker will never take a message.
-        """
-        self._listen(self._settings.http)
-        handlers = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop, signal.SIGHUP: self._hang_up}
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        try:
-            while True:
-                self._run_once()
-                if self._next is None or self._signals:
-                    return 0
-                self._settings, self._next = self._next, None
-        finally:
-            self._listen(None)
-
-    def _run_once(self) -> None:
-        keys, settings = read_keys(Path(self._settings.key_file)), self._settings
-        agent = build(
-            settings,
-            keys,
-            self._observations,
-            publish=self._board.publish,
-            reload=self.reload,
-            config_digest=blake2b(self._config.read_bytes(), digest_size=16).hexdigest(),
-        )
-        self._agent = agent
-        agent.stopping, agent.hurried = self._signals > 0, self._signals > 1
-        agent.wants_reload, self._wants_reload = self._wants_reload, False
-        log.info("agent %s of %s reads %s", settings.agent_id, settings.platform, _sources(settings))
-        agent.run()
-
-    def reload(self) -> None:
-        """Takes the configuration as it is now; a bad one is refused and changes nothing."""
-        try:
-            fresh = load(self._config)
-            self._refuse(fresh)
-            read_keys(Path(fresh.key_file))
-            if fresh.signing_key_file:
-                read_signer(Path(fresh.signing_key_file))
-            if fresh.http != self._settings.http:
-                self._listen(fresh.http)
-        except RuaError as why:
-            log.error("the configuration is not taken, the old one stays in force: %s", why)
-            return
-        log.info("the configuration was read anew")
-        self._next = fresh
-        if self._agent:
-            self._agent.stopping = True
-
-    def _refuse(self, fresh: AgentSettings) -> None:
-        for key in ("platform", "state_dir", "replay"):
-            if getattr(fresh, key) != getattr(self._settings, key):
-                raise BadConfiguration("only a new start changes it", file=str(self._config), key=key)
-
-    def _listen(self, http: HttpSettings | None) -> None:
-        old, self._endpoint = self._endpoint, Endpoint(http.listen, self._board) if http else None
-        if old:
-            old.close()
-
-    def _stop(self, _: int, __: FrameType | None) -> None:
-        self._signals += 1
-        if self._agent:
-            self._agent.stopping, self._agent.hurried = True, self._signals > 1
-
-    def _hang_up(self, _: int, __: FrameType | None) -> None:
-        if self._agent:
-            self._agent.wants_reload = True
-        else:
-            self._wants_reload = True
-
-
-def run(config: Path) -> int:
-    """`rua agent run -c FILE`.
-
-    Raises:
-        RuaError: bad configuration, or the broker will never take a message.
-    """
-    settings = load(config)
-    os.umask(0o077)
-    if settings.limits.nice:
-        os.setpriority(os.PRIO_PROCESS, 0, settings.limits.nice)  # before there are threads: they take it over
-    replay = settings.replay
-    with StateLock(Path(settings.state_dir)):
-        if replay is None or replay.pseudonyms_file is None:
-            return Session(config, settings).run()
-        try:
-            with open(replay.pseudonyms_file, "a", encoding="utf-8") as file:
-                return Session(config, settings, Observations(file, settings.platform)).run()
-        except OSError as why:
-            raise BadConfiguration(f"{why.filename}: {why.strerror}", key="replay.pseudonyms_file") from why
-
-
-def _sources(settings: AgentSettings) -> str:
-    return ", ".join(f"{source.source} {' '.join(source.paths)}".strip() for source in settings.sources)
