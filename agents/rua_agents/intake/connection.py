@@ -34,7 +34,6 @@ class Connection:
         """Since when it owes the rest of a frame, or its name, in seconds of a monotonic clock."""
         self.ended = False
         self._kept = b""
-        self._unsent = b""
 
     def read(self) -> list[Frame]:
         """The frames that came; at most about `READ_BYTES`.
@@ -78,11 +77,7 @@ class Connection:
             OSError: the connection is lost.
         """
         try:
-            for data in (self._unsent, ACK.pack(number)):
-                self._unsent = data
-                self._unsent = data[self.socket.send(data) :] if data else b""
-                if self._unsent:
-                    return
+            if self.socket.send(ACK.pack(number)) < ACK.size:
+                raise BrokenPipeError
         except BlockingIOError:
-            if len(self._unsent) == ACK.size:  # nothing of it went out
-                self._unsent = b""
+            pass
