@@ -44,8 +44,10 @@ class BrokerHealth:
     def failed(self, error: KafkaError, cure: str, now: float) -> None:
         """The client reports a fault from which it recovers by itself."""
         unclear = error.code() in UNCLEAR
-        words = self._found if unclear and self._found else f"{error.str()}: {cure}"
-        self._say(words, now)
+        if unclear and self._found:
+            self._say(self._found, self._found, now)
+        else:
+            self._say(f"{error.str()}: {cure}", "unclear" if unclear else error.name(), now)
         if unclear and now - self._asked_at >= ASK_AGAIN_SECONDS and (not self._asking or not self._asking.is_alive()):
             self._asked_at = now
             self._asking = threading.Thread(target=self._look, name="diagnose", daemon=True)
@@ -60,9 +62,9 @@ class BrokerHealth:
         if answers > self._answers or not waiting:
             self._answers, self._waits_since = answers, now
         if self.problem is not None and self._found is not None:
-            self._say(self._found, now)
+            self._say(self._found, self._found, now)
         elif self.problem is None and now - self._waits_since >= SILENT_SECONDS:
-            self._say(f"Kafka at {self._kafka.bootstrap} has not answered for {SILENT_SECONDS:g} s", now)
+            self._say(f"Kafka at {self._kafka.bootstrap} has not answered for {SILENT_SECONDS:g} s", "silent", now)
 
     def _look(self) -> None:
         try:
@@ -70,8 +72,9 @@ class BrokerHealth:
         except Exception:
             log.exception("cannot look at the way to %s", self._kafka.bootstrap)
 
-    def _say(self, words: str, now: float) -> None:
+    def _say(self, words: str, kind: str, now: float) -> None:
+        """Tells what is of another kind than what was told last: librdkafka's words hold times and differ always."""
         self.problem = words
-        if words != self._told or now - self._told_at >= TOLD_AGAIN_SECONDS:
-            self._told, self._told_at = words, now
+        if kind != self._told or now - self._told_at >= TOLD_AGAIN_SECONDS:
+            self._told, self._told_at = kind, now
             log.warning("%s. The agent waits; nothing is lost, the logs keep it.", words)

@@ -91,6 +91,7 @@ class Emitter:
             "queue.buffering.max.messages": limits.queue_messages + ROOM_MESSAGES,
             "queue.buffering.max.kbytes": limits.queue_bytes + limits.message_bytes + ROOM_BYTES >> 10,
             "error_cb": self._on_error,
+            "log_level": 2,  # what error_cb tells would stand there once more, at each of many tries
             "logger": logging.getLogger("librdkafka"),
         }
         try:

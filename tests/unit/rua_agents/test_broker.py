@@ -58,6 +58,18 @@ def test_a_clear_fault_is_told_as_it_is() -> None:
     assert str(one.problem).endswith("see password_file")
 
 
+def test_words_that_only_differ_in_their_times_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that is away is tried again and again; until the look has found the cause there is nothing new."""
+    one = health(None)
+    for milliseconds in range(20):
+        error = KafkaError(KafkaError._TRANSPORT, f"refused (after {milliseconds}ms in state CONNECT)")
+        one.failed(error, "is it up?", milliseconds / 1_000)
+        one.failed(DOWN, "is it up?", milliseconds / 1_000)
+    assert len(caplog.records) == 1
+    one.failed(LOGIN, "see password_file", 1.0)
+    assert len(caplog.records) == 2
+
+
 def test_it_looks_again_after_a_minute_and_not_at_every_fault() -> None:
     """Librdkafka reports a fault each time that it tries."""
     one = health("first", "second")
