@@ -8,7 +8,7 @@ SEED ?=
 export TZ := UTC
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup dev lint types imports unit fmt lock bench-streams bench-codec test-faults clean
+.PHONY: help demo test setup dev lint types imports unit fmt lock bench-streams bench-codec test-faults test-sources clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ demo: $(VENV)/run ## set up, then run the main job: real log lines in, alerts ou
 	@$(BIN)/rua demo $(ARGS)
 
 test: dev lint types imports ## set up, then pass every test, those on a real Kafka included
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow and not sources" $(ARGS)
 
 setup: $(VENV)/run ## make .venv with all that Rua needs to run
 dev: $(VENV)/dev ## setup, and the tools that check the code
@@ -63,6 +63,9 @@ bench-codec: $(VENV)/run ## whole batches as columns against fastavro, same mess
 
 test-faults: $(VENV)/dev ## kill the worker again and again on a real Kafka (SEED=…)
 	@$(BIN)/python -m pytest -m slow tests/integration/test_faults.py $(if $(SEED),--fault-seed $(SEED)) $(ARGS)
+
+test-sources: $(VENV)/dev ## real servers from Debian's packages, a scripted workload, and the events it must give
+	@$(BIN)/python -m pytest -m sources tests/sources $(ARGS)
 
 lock: $(VENV)/uv ## resolve requirements/*.txt anew, with hashes
 	@cd requirements && for f in uv helm; do ../$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate $$( [ $$f = helm ] && echo --no-deps ) $$f.in -o $$f.txt; done

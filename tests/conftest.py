@@ -24,12 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long proofs run only when a `-m` expression asks for them."""
+    """Long proofs, and servers of other makers, run only when a `-m` expression asks for them."""
     if config.option.markexpr:
         return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    items[:] = [item for item in items if item not in slow]
-    config.hook.pytest_deselected(items=slow)
+    asked = [item for item in items if item.get_closest_marker("slow") or item.get_closest_marker("sources")]
+    items[:] = [item for item in items if item not in asked]
+    config.hook.pytest_deselected(items=asked)
 
 
 @pytest.fixture(scope="session")
