@@ -21,6 +21,8 @@ MODULES: Mapping[str, str] = {
     "mariadb-slow": "mysql_slow:MariadbSlow",
     "mongodb-audit": "mongodb_audit:MongodbAudit",
     "mongodb-log": "mongodb_log:MongodbLog",
+    "mysql-audit-json": "mysql_audit_json:MysqlAuditJson",
+    "mysql-audit-xml": "mysql_audit_xml:MysqlAuditXml",
     "mysql-slow": "mysql_slow:MysqlSlow",
     "nginx-combined": "nginx_combined:NginxCombined",
     "nginx-json": "nginx_json:NginxJson",

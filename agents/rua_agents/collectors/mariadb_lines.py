@@ -14,6 +14,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from rua_agents.blocks import BlockSplitter
+from rua_agents.collectors import slow_log
 from rua_agents.collectors.drafting import Unreadable
 from rua_agents.times import BadTime, checked
 
@@ -68,6 +69,7 @@ def read_line(data: bytes, *, truncated: bool = False) -> Line:
         Unreadable: it breaks the grammar.
     """
     if not _START.match(data):
+        slow_log.refuse_general_log(data)
         raise Unreadable("bad_audit")
     text = data.decode("utf-8", "surrogateescape")
     code, end = None, len(text)

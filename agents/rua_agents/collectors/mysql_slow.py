@@ -63,6 +63,8 @@ class _Parser(RecordParser):
         """The events of one statement."""
         if slow_log.is_time_or_banner(record.data):
             raise Ignored("header")
+        if not record.data.startswith(slow_log.USER):
+            slow_log.refuse_general_log(record.data)
         entry = slow_log.read_entry(record.data)
         if entry.text.startswith(slow_log.ADMINISTRATOR):
             raise Ignored("session_control")

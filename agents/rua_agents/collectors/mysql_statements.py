@@ -243,7 +243,7 @@ def _dataset(facts: Facts, ran: Ran, kind: Kind) -> str | None:
     """The table: by the server if it names any, else by the text.
 
     Raises:
-        Ignored: a read of no table, or of the catalog alone.
+        Ignored: a read of the catalog alone.
     """
     reading = kind in ("data_access", "data_export")
     if facts.verb in RIGHTS:
@@ -253,8 +253,6 @@ def _dataset(facts: Facts, ran: Ran, kind: Kind) -> str | None:
     if used:
         return used[0].dataset
     if facts.table is None:
-        if kind == "data_access" and facts.verb in ("SELECT", "VALUES"):
-            raise Ignored("no_table")
         return None
     qualifier = _QUALIFIER.match(facts.table)
     database = qualifier[1] if qualifier else ran.database

@@ -23,6 +23,11 @@ _THREAD = re.compile(rb"^# (?:Thread_id: (\d+)  )?Schema: ?(.*?)(?:  \w+: [^\n]*
 _COUNTED = re.compile(rb"^# (?:Query_time|Rows_affected): [^\n]*$", re.MULTILINE)
 _FIELD = re.compile(rb"\b(Query_time|Rows_sent|Rows_affected|Bytes_sent|Thread_id|Errno|Killed): +([\d.]{1,18})(?!\S)")
 _ERRNO = re.compile(rb"\bLast_errno: (\d{1,6})")
+_GENERAL = re.compile(
+    rb"^(?:\d{6} [ \d]\d:\d\d:\d\d|\d{4}-\d\d-\d\dT[^\t\n]{1,40}|\t)?\t *\d+ "
+    rb"(?:Query|Connect|Quit|Init DB|Prepare|Execute)(?:\t|$)",
+    re.MULTILINE,
+)
 ADMINISTRATOR = b"# administrator command: "
 
 
@@ -55,8 +60,25 @@ def continues(line: bytes) -> bool:
 
 
 def is_time_or_banner(data: bytes) -> bool:
-    """Whether the record is no statement."""
-    return data.startswith(TIME) or _BANNER.match(data) is not None
+    """Whether the record is no statement.
+
+    Raises:
+        Unreadable: it is the general log, which has the same banner, and passwords in clear.
+    """
+    if _BANNER.match(data):
+        refuse_general_log(data)
+        return True
+    return data.startswith(TIME)
+
+
+def refuse_general_log(data: bytes) -> None:
+    """A file of the general log is none for Rua.
+
+    Raises:
+        Unreadable: it is that.
+    """
+    if _GENERAL.search(data):
+        raise Unreadable("general_log")
 
 
 def read_entry(data: bytes) -> Entry:
