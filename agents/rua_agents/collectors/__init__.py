@@ -26,6 +26,7 @@ MODULES: Mapping[str, str] = {
     "mysql-slow": "mysql_slow:MysqlSlow",
     "nginx-combined": "nginx_combined:NginxCombined",
     "nginx-json": "nginx_json:NginxJson",
+    "pg-stats": "pg_stats:PgStats",
     "pgaudit-csvlog": "pgaudit_csvlog:PgauditCsvlog",
     "pgaudit-jsonlog": "pgaudit_jsonlog:PgauditJsonlog",
     "pgaudit-stderr": "pgaudit_stderr:PgauditStderr",
