@@ -10,6 +10,7 @@ import msgspec
 from rua_agents.checkpoint import FileState
 from rua_agents.contents import Descriptors
 from rua_agents.envelopes import Envelope
+from rua_agents.sealing import opened
 from rua_agents.settings import Limits
 from rua_agents.tail import SCAN_MS, Tail, Watched
 from rua_agents.tally import Tally
@@ -59,8 +60,9 @@ class Follower:
         self.elapsed += ms
         for _ in range(turns):
             for made in self.tail.turn(now_ms):
-                self.events += [event.event_id for event in made]
-                self.bytes += [event.bytes for event in made]
+                events = [opened(one) for one in made]
+                self.events += [event.event_id for event in events]
+                self.bytes += [event.bytes for event in events]
         return self
 
     def restarted(self, *patterns: str) -> Follower:

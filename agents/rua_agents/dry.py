@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from rua_agents.keyfile import read_keys
 from rua_agents.parse import sendable
 from rua_agents.pseudonyms import KeyRing
 from rua_agents.run import watched
+from rua_agents.sealing import opened
 from rua_agents.settings import AgentSettings, collector_of, load, reads
 from rua_agents.stream import SILENCE_MS
-from rua_agents.tail import Tail
+from rua_agents.tail import Tail, Watched
 from rua_agents.tally import Tally
 
 SETTLE_MS = 500
@@ -45,7 +47,9 @@ def run(config: Path, *, once: bool, prints: bool) -> int:
     for source in settings.sources:
         if source not in files:
             print(f"{source.source}: left out, a dry run reads files only", file=sys.stderr)  # noqa: T201 - the command's own output
-    tail = Tail(watched(msgspec.structs.replace(settings, sources=files), keys, tallies), settings.limits)
+    logs = watched(msgspec.structs.replace(settings, sources=files), keys, tallies)
+    plain = [Watched(replace(one.origin, drafts_only=True), one.patterns) for one in logs]
+    tail = Tail(plain, settings.limits)
     found = checkpoint_of(settings)
     if found:
         tail.restore(found.files)
@@ -83,7 +87,7 @@ def read(
         for drafts in tail.turn(clock.now_ms()):
             moved = True
             for draft in drafts:
-                take(draft)
+                take(opened(draft))
         if moved:
             moved_ms = clock.now_ms()
         elif stopped is None and clock.now_ms() - moved_ms > SILENCE_MS + SETTLE_MS:

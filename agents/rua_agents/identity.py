@@ -31,7 +31,7 @@ def random_source_id() -> str:
 
 def position(offset: int, index: int = 0) -> int:
     """Place of an event in its source; see `source_position` in the schema."""
-    return offset * POSITIONS_PER_RECORD + min(index, POSITIONS_PER_RECORD - 1)
+    return offset * POSITIONS_PER_RECORD + (min(index, POSITIONS_PER_RECORD - 1) if index else 0)
 
 
 class EventIds:

@@ -77,9 +77,11 @@ class LineSplitter:
     def feed(self, chunk: bytes) -> list[RawRecord]:
         """The records that these bytes complete."""
         *complete, rest = chunk.split(b"\n")
-        records = []
-        for line in complete:
-            records.append(self._record(line, 1))
+        records = [self._record(line, 1) for line in complete[:1]]
+        if b"\0" in chunk or b"\r" in chunk or len(chunk) > self._limit:
+            records += [self._record(line, 1) for line in complete[1:]]
+        else:
+            records += self._plain(complete[1:])
         self._keep(rest)
         return records
 
@@ -87,6 +89,16 @@ class LineSplitter:
     def pending(self) -> bool:
         """Whether a line has begun that has no end yet."""
         return bool(self._pending or self._dropped)
+
+    def _plain(self, lines: list[bytes]) -> list[RawRecord]:
+        """Whole lines, none of them long or odd, after one that has begun before."""
+        start, made, new = self.offset, [], tuple.__new__
+        for line in lines:
+            end = start + len(line) + 1
+            made.append(new(RawRecord, (start, line, end, 1, False)))
+            start = end
+        self.offset = start
+        return made
 
     def settle(self) -> list[RawRecord]:
         """Nothing: a line is whole at its end."""

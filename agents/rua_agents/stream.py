@@ -10,10 +10,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from rua_agents import identity
-from rua_agents.collectors import Collector, Draft, Parser, Place
+from rua_agents.collectors import BatchParser, Collector, Draft, Parser, Place
 from rua_agents.envelopes import Envelope, EnvelopeSplitter
 from rua_agents.pseudonyms import KeyRing
 from rua_agents.records import RawRecord, Splitter
+from rua_agents.sealing import Written
 from rua_agents.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Origin:
     keys: KeyRing
     tally: Tally
     envelope: Envelope | None = None
+    drafts_only: bool = False
+    """Whether nothing that is in Avro already may come: a spool outlives the schema's version."""
 
     def place(self, source_id: str) -> Place:
         """Where the records of one file come from."""
@@ -91,6 +94,7 @@ class SourceStream:
         self.last_observed_at = 0
         self._taken, self._bridges = taken, origin.keys.overlaps
         self._parser: Parser | None = None
+        self._feed_all: Callable[[Sequence[RawRecord], int], Sequence[Draft | Written]] | None = None
         self._first: list[tuple[RawRecord, int]] = []
         """Records that came before the id is known, each with when it was read."""
         self._unread: int | None = 0 if warns else None
@@ -104,6 +108,17 @@ class SourceStream:
         if not may_identify(self.origin, [record for record, _ in self._first]):
             return []
         return self._identified(record)
+
+    def feed_all(self, records: Sequence[RawRecord], observed_at: int) -> list[Draft | Written]:
+        """Likewise of many records; a parser that can take many at once does."""
+        made: list[Draft | Written] = []
+        for index, record in enumerate(records):
+            if self._parser is not None and self._unread is None and self._feed_all is not None:
+                self.last_observed_at = observed_at
+                made += self._feed_all(records[index:], observed_at)
+                break
+            made += self.feed(record, observed_at)
+        return made
 
     def _identified(self, by: RawRecord) -> list[Draft]:
         first, self._first = self._first, []
@@ -167,4 +182,6 @@ class SourceStream:
     def _begin(self, source_id: str) -> Parser:
         self.source_id = source_id
         self._parser = self.origin.collector.parser(self.origin.place(source_id))
+        if not self._bridges and not self.origin.drafts_only and isinstance(self._parser, BatchParser):
+            self._feed_all = self._parser.feed_all
         return self._parser

@@ -22,6 +22,7 @@ from rua_agents.contents import DamagedFile, Descriptors
 from rua_agents.finding import folders_near, inodes_in
 from rua_agents.reader import FileStatus
 from rua_agents.records import UnsupportedFile
+from rua_agents.sealing import Written
 from rua_agents.settings import Limits
 from rua_agents.stream import Origin
 from rua_agents.tailed import TailedFile, Truncated
@@ -95,12 +96,12 @@ class Tail:
                 self._awake[file.key] = None
         self._scan_at = -1
 
-    def turn(self, now_ms: int) -> Iterator[list[Draft]]:
+    def turn(self, now_ms: int) -> Iterator[list[Draft | Written]]:
         """One bounded read of every file that may have something new, in slices merged by time."""
         elapsed_ms = self._elapsed_ms()
         if elapsed_ms >= self._scan_at:
             self._scan(now_ms, elapsed_ms)
-        slices: list[list[Draft]] = []
+        slices: list[list[Draft | Written]] = []
         moved, size = False, 0
         for key in list(self._awake):
             file = self._open.get(key)
@@ -199,7 +200,7 @@ class Tail:
         elif file is not None:
             self._put_aside(file, finished=False)
 
-    def _try(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft]:
+    def _try(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
         """One step with one file, whatever becomes of it."""
         file.moved, file.took = False, 0
         try:
@@ -217,8 +218,8 @@ class Tail:
             self._problems.pop(file.path, None)
         return made
 
-    def _step(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft]:
-        made: list[Draft] = []
+    def _step(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
+        made: list[Draft | Written] = []
         gone = file.gone_since is not None and elapsed_ms - max(file.gone_since, file.grown_at) >= GONE_MS
         if file.decided or self._decide(file, elapsed_ms, gone=gone):
             if gone:
@@ -284,13 +285,13 @@ class Tail:
         self._register(file)
         return True
 
-    def _truncated(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft]:
+    def _truncated(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
         """The file starts anew. If its content was copied first, the copy goes on where reading stood."""
         self._scan(now_ms, elapsed_ms)
         state, unread = file.dump(), file.unread_bytes
         same = [f for f in self._open.values() if not f.decided and f.key[:2] == file.key[:2] and f is not file]
         copy = next((f for f in same if _fits(f, state)), None)
-        made: list[Draft] = []
+        made: list[Draft | Written] = []
         if copy is None:
             made = file.finish(now_ms)
             file.origin.tally.dropped[GAP] += 1
@@ -358,7 +359,7 @@ class Tail:
         return source_id in self._ids
 
 
-def _merged(slices: Sequence[list[Draft]]) -> list[Draft]:
+def _merged(slices: Sequence[list[Draft | Written]]) -> list[Draft | Written]:
     some = [one for one in slices if one]
     return some[0] if len(some) == 1 else list(merge(*some, key=lambda draft: draft.occurred_at))
 

@@ -11,6 +11,7 @@ from rua_agents.collectors import Draft
 from rua_agents.contents import Content, DamagedFile, Descriptors, Handle, Plain, content_of
 from rua_agents.reader import FileStatus
 from rua_agents.records import RawRecord, check_encoding
+from rua_agents.sealing import Written
 from rua_agents.settings import Limits
 from rua_agents.stream import FIRST_BYTES, SILENCE_MS, Origin, SourceStream, Taken, may_identify
 from rua_agents.watch import Key, lane_of
@@ -166,7 +167,7 @@ class TailedFile:
         else:
             self.restart()
 
-    def read(self, now_ms: int, elapsed_ms: int) -> list[Draft]:
+    def read(self, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
         """The next bytes, at most `limits.read_bytes` of them; at the end, what silence completes.
 
         Raises:
@@ -203,7 +204,7 @@ class TailedFile:
         size = self.handle.stat().st_size
         return content.reaches(size, self._read_bytes) and self._hash(self._prefix_bytes) == self._prefix_hash
 
-    def _take(self, chunk: bytes, now_ms: int, elapsed_ms: int) -> list[Draft]:
+    def _take(self, chunk: bytes, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
         self.moved, self.took, self.grown_at, self._dumped = True, len(chunk), elapsed_ms, None
         self.origin.tally.read_bytes += len(chunk)
         self._read_bytes += len(chunk)
@@ -213,13 +214,10 @@ class TailedFile:
             self._prefix_bytes, self._prefix_hash = whole, self._hash(whole)
         return made
 
-    def _feed(self, records: list[RawRecord], now_ms: int) -> list[Draft]:
-        made: list[Draft] = []
-        for record in records:
-            made += self.stream.feed(record, now_ms)
-        return made
+    def _feed(self, records: list[RawRecord], now_ms: int) -> list[Draft | Written]:
+        return self.stream.feed_all(records, now_ms)
 
-    def _at_end(self, now_ms: int, elapsed_ms: int) -> list[Draft]:
+    def _at_end(self, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
         if self._content is not None and self._content.ends and not self._finished:
             self.moved = self._finished = True
             return self.finish(now_ms)
@@ -232,7 +230,7 @@ class TailedFile:
             made += self.stream.flush()
         return made
 
-    def finish(self, now_ms: int) -> list[Draft]:
+    def finish(self, now_ms: int) -> list[Draft | Written]:
         """Nothing more will come: the last line counts even without its end."""
         self._dumped = None
         return self._feed(self._splitter.finish(), now_ms) + self.stream.flush()

@@ -13,12 +13,13 @@ from typing import Any
 
 Write = Callable[[Any], bytes]
 
-MOST_INT, MOST_LONG = 2**31 - 1, 2**63 - 1
+MOST_INT, MOST_LONG, LEAST_LONG = 2**31 - 1, 2**63 - 1, -(2**63)
 BYTE = [bytes([value]) for value in range(256)]
 END_OF_ITEMS = BYTE[0]
 PAIR_BITS, PAIR_MASK = 14, (1 << 14) - 1
-MORE = [bytes((pair & 0x7F | 0x80, pair >> 7 | 0x80)) for pair in range(PAIR_MASK + 1)]
-LAST = [*BYTE[:0x80], *(bytes((pair & 0x7F | 0x80, pair >> 7)) for pair in range(0x80, PAIR_MASK + 1))]
+MORE = b"".join(bytes((pair & 0x7F | 0x80, pair >> 7 | 0x80)) for pair in range(PAIR_MASK + 1))
+LAST = b"".join(bytes((pair & 0x7F | 0x80, pair >> 7)) for pair in range(PAIR_MASK + 1))
+"""Pairs of seven bits as two bytes, with more to follow or not. Each one block: 16,384 objects would fill a cache."""
 SHORT = 64  # a length below this is one byte
 REMEMBERED, REMEMBERED_BYTES = 1 << 11, 1 << 10
 """How many pieces of how many bytes are kept for each set of adjacent fields: a few megabytes at the very most."""
@@ -28,7 +29,12 @@ class _Tops(dict[int, bytes]):
     """What stands above the two lowest pairs of bytes: of times and positions it changes once in minutes."""
 
     def __missing__(self, unsigned: int) -> bytes:
-        made = LAST[unsigned] if unsigned <= PAIR_MASK else MORE[unsigned & PAIR_MASK] + self[unsigned >> PAIR_BITS]
+        made = b""
+        rest = unsigned
+        while rest > 0x7F:
+            made += BYTE[rest & 0x7F | 0x80]
+            rest >>= 7
+        made += BYTE[rest]
         if len(self) >= REMEMBERED:
             self.clear()
         self[unsigned] = made
@@ -40,12 +46,16 @@ _TOPS = _Tops()
 
 def varint(unsigned: int) -> bytes:
     """Seven bits a byte, low ones first, the top bit says that more follow; two bytes at a time from tables."""
+    if unsigned <= 0x7F:
+        return BYTE[unsigned]
+    at = (unsigned & PAIR_MASK) << 1
     if unsigned <= PAIR_MASK:
-        return LAST[unsigned]
+        return LAST[at : at + 2]
     above = unsigned >> PAIR_BITS
     if above <= PAIR_MASK:
-        return MORE[unsigned & PAIR_MASK] + LAST[above]
-    return MORE[unsigned & PAIR_MASK] + MORE[above & PAIR_MASK] + _TOPS[above >> PAIR_BITS]
+        return MORE[at : at + 2] + (BYTE[above] if above <= 0x7F else LAST[above << 1 : (above << 1) + 2])
+    then = (above & PAIR_MASK) << 1
+    return MORE[at : at + 2] + MORE[then : then + 2] + _TOPS[above >> PAIR_BITS]
 
 
 def long(value: int) -> bytes:
@@ -54,7 +64,7 @@ def long(value: int) -> bytes:
     Raises:
         OverflowError: beyond 64 bits.
     """
-    if not -MOST_LONG - 1 <= value <= MOST_LONG:
+    if not LEAST_LONG <= value <= MOST_LONG:
         raise OverflowError("does not fit into 64 bits")
     return varint((value << 1) ^ (value >> 63))
 

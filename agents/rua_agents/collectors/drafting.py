@@ -25,6 +25,9 @@ class Unreadable(ValueError):
     """A record that breaks its format's grammar; the argument says how in one word, for the tally."""
 
 
+UNREADABLE = (Unreadable, NotJson, BadTime, msgspec.ValidationError)
+
+
 class RecordParser(ABC):
     """Parser of a format whose records stand each for itself: nothing waits, nothing is remembered."""
 
@@ -54,7 +57,7 @@ class RecordParser(ABC):
         except Ignored as why:
             tally.ignored[str(why)] += 1
             return []
-        except (Unreadable, NotJson, BadTime, msgspec.ValidationError) as why:
+        except UNREADABLE as why:
             tally.fail(reason_of(why), self.place.source, record.offset, record.data)
             return []
         tally.events += 1

@@ -30,6 +30,7 @@ SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "app": ("app", "app_id", "app_key", "client_id"),
 }
 FIELDS: tuple[str, ...] = tuple(SPELLINGS)
+MOST_BYTES = 1 << 62
 
 
 class Fields(NamedTuple):
@@ -59,7 +60,8 @@ class Fields(NamedTuple):
 
 
 @lru_cache(256)
-def _names(keys: tuple[str, ...], given: tuple[tuple[str, str], ...]) -> tuple[str | None, ...]:
+def names_of(keys: tuple[str, ...], given: tuple[tuple[str, str], ...]) -> tuple[str | None, ...]:
+    """For each of `FIELDS` the key that holds it, or None."""
     chosen = dict(given)
     return tuple(
         chosen[field] if field in chosen else next((name for name in SPELLINGS[field] if name in keys), None)
@@ -75,7 +77,7 @@ def fields_of(record: dict[str, Any], given: tuple[tuple[str, str], ...] = ()) -
         given: (meaning, the log's own name) where the configuration says so; it wins over the known spellings.
     """
     get = record.get
-    return Fields._make([None if name is None else get(name) for name in _names(tuple(record), given)])
+    return Fields._make([None if name is None else get(name) for name in names_of(tuple(record), given)])
 
 
 def text(value: object) -> str | None:
@@ -88,11 +90,11 @@ def text(value: object) -> str | None:
 def count(value: object) -> int | None:
     """A number that is not negative, given as number or text."""
     if type(value) is int:
-        return value if 0 <= value < 1 << 62 else None
+        return value if 0 <= value < MOST_BYTES else None
     if isinstance(value, str):
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
     elif isinstance(value, float):
         value = int(value) if value.is_integer() else None
     else:
         return None
-    return value if value is not None and 0 <= value < 1 << 62 else None
+    return value if value is not None and 0 <= value < MOST_BYTES else None

@@ -24,6 +24,8 @@ METHODS: Mapping[str, tuple[Kind, Action]] = {
     "PATCH": ("data_change", "alter"),
     "DELETE": ("data_change", "delete"),
 }
+VERSIONS = frozenset((" HTTP/1.0", " HTTP/1.1", " HTTP/2.0", " HTTP/3.0"))
+VERSION_CHARACTERS = 9
 NO_DATA = frozenset(("OPTIONS", "TRACE", "CONNECT"))
 READING_WORDS = frozenset(("graphql", "search", "query", "list"))
 CLIENT_CLOSED = 499
@@ -43,8 +45,15 @@ class Target(NamedTuple):
 
 def target(path: str) -> Target:
     """Facts of a path."""
-    # so that paths that differ in numbers only share one entry of the cache
-    return _target(_NUMBERS.sub("/{n}", path.partition("?")[0])[:PATH_CHARACTERS])
+    return _target(skeleton(path))
+
+
+def skeleton(path: str) -> str:
+    """All of a path that its facts depend on: paths that differ in numbers only share one entry of a cache."""
+    if "?" in path:
+        path = path.partition("?")[0]
+    path = _NUMBERS.sub("/{n}", path)
+    return path if len(path) <= PATH_CHARACTERS else path[:PATH_CHARACTERS]
 
 
 @lru_cache(16_384)
@@ -59,11 +68,18 @@ def _target(path: str) -> Target:
 
 def request_line(request: str) -> tuple[str, str] | None:
     """Method and target of `GET /path HTTP/1.1`; None if it is no request line."""
+    blank, end = request.find(" "), len(request) - VERSION_CHARACTERS
+    if request[end:] in VERSIONS and 0 < blank < end and request[:blank] in METHODS:
+        return request[:blank], request[blank + 1 : end]
     method, _, rest = request.partition(" ")
-    path, blank, version = rest.rpartition(" ")
-    if not blank or not version.startswith("HTTP/"):
+    path, space, version = rest.rpartition(" ")
+    if not space or not version.startswith("HTTP/"):
         return None
-    return (method, path) if method.isascii() and method.isalpha() and method.isupper() else None
+    return (method, path) if _is_method(method) else None
+
+
+def _is_method(method: str) -> bool:
+    return method.isascii() and method.isalpha() and method.isupper()
 
 
 class Request(NamedTuple):

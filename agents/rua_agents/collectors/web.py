@@ -82,6 +82,11 @@ class WebParser(RecordParser):
         self.given = tuple(options.fields.items())
         self._query_keys = frozenset(options.query_keys)
 
+    @property
+    def keeps_queries(self) -> bool:
+        """Whether something of a request's query string is kept."""
+        return bool(self._query_keys)
+
     @abstractmethod
     def fields(self, record: RawRecord) -> tuple[Fields, int]:
         """What the record says, and how many characters had to be replaced to read it.

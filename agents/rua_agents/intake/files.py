@@ -6,6 +6,7 @@ import msgspec
 
 from rua_agents.checkpoint import FileState
 from rua_agents.reader import FileStatus
+from rua_agents.sealing import opened
 from rua_agents.spool.spool import Spool
 from rua_agents.tail import Tail
 
@@ -29,7 +30,7 @@ class SpooledFiles:
     def take(self, now_ms: int) -> None:
         """One bounded read of every file."""
         for drafts in self._tail.turn(now_ms):
-            self._spool.append(drafts, {FILES: msgspec.to_builtins(self._tail.dump())})
+            self._spool.append([opened(draft) for draft in drafts], {FILES: msgspec.to_builtins(self._tail.dump())})
         self.statuses = self._tail.files()
 
     def committed(self) -> None:
