@@ -12,8 +12,8 @@ import ssl
 import time
 from collections.abc import Iterator, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AclOperation, AdminClient, OffsetSpec
 from rua_common.kafka import KafkaOptions
 
 TIMEOUT_SECONDS = 10.0
@@ -95,6 +95,19 @@ def unreachable(options: KafkaOptions) -> list[str]:
         return [f"Kafka at {options.bootstrap}: {_of_files(why)}"]
     addresses = options.bootstrap.split(",")
     return list(_unreachable(addresses, context)) or ([] if context else list(_wanting_tls(addresses)))
+
+
+def newest_ms(options: KafkaOptions, topic: str) -> int | None:
+    """The broker's stamp of a topic's newest message, milliseconds; None if there is none or nobody tells."""
+    admin = AdminClient(options.librdkafka() | {"log_level": 0})
+    try:
+        partitions = admin.list_topics(topic, TIMEOUT_SECONDS).topics[topic].partitions
+        newest = OffsetSpec.max_timestamp()  # type: ignore[no-untyped-call]  # it has no types
+        wanted = {TopicPartition(topic, partition): newest for partition in partitions}
+        answers = admin.list_offsets(wanted, request_timeout=TIMEOUT_SECONDS)
+        return max((stamp for one in answers.values() if (stamp := one.result().timestamp) > 0), default=None)
+    except KafkaException:
+        return None
 
 
 def reach(host: str, port: int, tls: ssl.SSLContext | None, timeout: float = 5.0) -> str | None:

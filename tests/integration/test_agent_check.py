@@ -6,8 +6,12 @@ import uuid
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from rua_agents.__main__ import main
+from rua_agents.check import problems
+from rua_agents.settings import load
+from rua_common.clock import ManualClock, SystemClock
 from rua_schemas import topics
 
 from tests.agent_rig import KEY, START_MS, web_line
@@ -66,3 +70,17 @@ def test_check_says_that_nothing_listens(tmp_path: Path, capfd: pytest.CaptureFi
     path.write_text("platform: lazada\n")
     assert main(["check", "-c", str(path)]) == 1
     assert "agent.yaml" in capfd.readouterr().err
+
+
+@pytest.mark.kafka
+def test_a_clock_that_is_behind_shows_by_the_newest_heartbeat(tmp_path: Path, kafka_bootstrap: str) -> None:
+    """The broker stamps it; a clock that is right stays quiet."""
+    platform = f"check{uuid.uuid4().hex[:8]}"
+    topics.apply(AdminClient({"bootstrap.servers": kafka_bootstrap}), [platform], replication=1)
+    producer = Producer({"bootstrap.servers": kafka_bootstrap})
+    producer.produce(topics.HEARTBEATS, b"")
+    assert producer.flush(10) == 0
+    settings = load(configure(tmp_path, kafka_bootstrap, platform))
+    late = ManualClock(SystemClock().now_ms() - 3_600_000)
+    assert "behind the broker's" in "".join(problems(settings, late))
+    assert list(problems(settings, SystemClock())) == []

@@ -19,7 +19,7 @@ from rua_common.clock import SystemClock
 from rua_common.errors import BadConfiguration
 from rua_common.kafka import KafkaOptions
 from rua_schemas import topics
-from rua_schemas.diagnose import CURES, diagnose
+from rua_schemas.diagnose import CURES, diagnose, newest_ms
 
 from tests.agent_rig import START_MS, parse, web_line
 from tests.secured_kafka import SecuredKafka
@@ -106,6 +106,7 @@ def test_a_right_login_sends_and_check_finds_nothing(
         (tmp_path / "password").write_text("plain word")
     options = right(secured, secret, mechanism=mechanism)
     assert diagnose(options, writes=WRITES) == []
+    assert newest_ms(options, topics.HEARTBEATS) is None  # the right to write is enough to ask
     assert delivered(options)
 
 
