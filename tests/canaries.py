@@ -98,12 +98,14 @@ class Searcher:
         return {(self._by_data[hit].canary, self._by_data[hit].how) for hit in hits}
 
 
-def planted(records: Sequence[bytes], rng: random.Random, count: int) -> Iterator[tuple[str, str, bytes]]:
+def planted(
+    records: Sequence[bytes], rng: random.Random, count: int, canaries: Mapping[str, str] = ALL
+) -> Iterator[tuple[str, str, bytes]]:
     """Some of the records with a canary in place of one of their texts: (where, which canary, record).
 
     JSON is changed as JSON, values and names alike; anything else word by word.
     """
-    turn = cycle(ALL)
+    turn = cycle(canaries)
     for _ in range(count):
         record, canary = rng.choice(records), next(turn)
         try:
@@ -147,5 +149,5 @@ def _in_text(text: str, canary: str, rng: random.Random) -> tuple[str, str]:
     if not words:
         return "", canary
     word = rng.choice(words)
-    kept = word.end() if rng.random() < 0.2 else word.start()
-    return f"~{word[0]}", text[:kept] + canary + text[word.end() :]
+    kept = f"{word[0]}x" if rng.random() < 0.2 else ""  # not digits to digits: that would be another number
+    return f"~{word[0]}", text[: word.start()] + kept + canary + text[word.end() :]

@@ -100,9 +100,7 @@ def ticket(text: str) -> str | None:
 @memo(8_192)
 def registry_id(text: str) -> str | None:
     """The id of a merchant or an app, or None if it looks like a person's number or address instead."""
-    if not _REGISTRY_ID.fullmatch(text) or _PERSONAL_NUMBER.fullmatch(_SEPARATORS.sub("", text)):
-        return None
-    return text
+    return text if _REGISTRY_ID.fullmatch(text) and not is_personal(text) else None
 
 
 @memo(16_384)

@@ -8,6 +8,7 @@ from itertools import pairwise
 import msgspec
 from sqlglot.tokenizer_core import Token, TokenType
 
+from rua_agents.labels import table_shape
 from rua_agents.sqltext import LITERALS, closing, is_name, keywords, name_at, people_at, table_after
 
 MAX_NAMES = 100
@@ -25,7 +26,7 @@ Pseudonym = Callable[[str, str], str]
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a statement tells. Every name in it is a pseudonym, except tables."""
+    """What a statement tells. Every name in it is a pseudonym, or a table's shape."""
 
     fingerprint: str | None = None
     verb: str = ""
@@ -62,13 +63,19 @@ class FactReader:
         self._read |= dict.fromkeys(("INSERT", "REPLACE", "UPDATE", "DELETE", "TRUNCATE", "HANDLER"), self._change)
 
     def read(self, tokens: Sequence[Token]) -> Facts:
-        """All that they tell but the fingerprint."""
+        """All that they tell but the fingerprint. Facts are remembered in checkpoints: a table's name is its shape."""
+        found = self._facts(tokens)
+        return msgspec.structs.replace(found, table=table_shape(found.table)) if found.table else found
+
+    def _facts(self, tokens: Sequence[Token]) -> Facts:
         start = next((at for at, token in enumerate(tokens) if token.token_type != TokenType.L_PAREN), None)
         if start is None:
             return NOTHING
         tokens = tokens[start:]
         verb = tokens[0].text.upper()
-        return self._read[verb](tokens) if verb in self._read else Facts(verb=verb)
+        if verb in self._read:
+            return self._read[verb](tokens)
+        return Facts(verb=verb if verb.isascii() and verb.isalpha() else "")  # a text may begin with anything
 
     def _select(self, tokens: Sequence[Token]) -> Facts:
         upper, start = keywords(tokens), 0

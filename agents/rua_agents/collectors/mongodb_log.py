@@ -34,6 +34,7 @@ LOGINS: Mapping[str, Outcome] = {
 }
 _ADDRESS = re.compile(r"\[?([0-9A-Fa-f.:]+?)\]?(?::\d{1,5})?")
 _REFUSED = re.compile(r'execute command \{ (\w{1,64}): "([^"]{1,256})"')
+_CONNECTION = re.compile(r"conn\d{1,9}", re.ASCII)
 _COUNTS = ("nreturned", "nModified", "ndeleted", "ninserted")
 
 
@@ -116,7 +117,7 @@ class _Parser(RecordParser):
             raise Unreadable("no_message")
         self.place.tally.replaced += replaced
         cut = record.truncated or "truncated" in value
-        line = Line(record, observed_at, at_ms, text(value.get("ctx")) or "", value.get("attr"), cut)
+        line = Line(record, observed_at, at_ms, _connection(value.get("ctx")), value.get("attr"), cut)
         if message == SLOW:
             return [self._operation(line)]
         if message in LOGINS:
@@ -269,6 +270,12 @@ class _Parser(RecordParser):
             "cursor": self.place.keys.at(line.at_ms).pseudonym("cursor", cursor) if cursor else None,
         }
         return [Label(key=key, value=value) for key, value in told.items() if value is not None]
+
+
+def _connection(told: object) -> str:
+    """The server's own name for a connection, which is remembered; anything else is none."""
+    name = text(told) or ""
+    return name if _CONNECTION.fullmatch(name) else ""
 
 
 def _command(attr: object) -> tuple[str | None, object]:

@@ -10,6 +10,8 @@ import csv
 import re
 from typing import NamedTuple
 
+from rua_agents import labels
+
 csv.field_size_limit(1 << 30)  # statements of megabytes occur; the record's size is bounded elsewhere
 
 PREFIX = "AUDIT: "
@@ -17,9 +19,9 @@ SENTINELS = frozenset(("<none>", "<not logged>", "<previously logged>"))
 PREVIOUSLY_LOGGED = "<previously logged>"
 WITHOUT_ROWS, WITH_ROWS, CUT = 9, 10, 8
 MOST_DIGITS = 18
-_COMMAND = re.compile(r"[A-Z ]{1,48}")
-UNKNOWN_COMMAND = "???"
-"""PostgreSQL's own word for it."""
+_WORDS = re.compile(r"[A-Z_ ]{1,48}")
+UNKNOWN = "???"
+"""PostgreSQL's own word for a command that it has no name for."""
 _NEGATIVE = re.compile(r"-\d+", re.ASCII)
 
 
@@ -36,6 +38,7 @@ class Audit(NamedTuple):
     klass: str
     command: str
     table: str | None
+    """Its shape: it is remembered in the checkpoint, and leaves."""
     text: str | None
     """The statement, None if it was not logged, `<previously logged>` if the record before had it."""
     rows: int | None
@@ -61,10 +64,15 @@ def read_audit(message: str, *, truncated: bool = False) -> Audit:
         if number is None or sub is None:
             raise BadAudit("statement number out of range")
         known = None if text in SENTINELS and text != PREVIOUSLY_LOGGED else text
-        tag = command.upper() if _COMMAND.fullmatch(command.upper()) else UNKNOWN_COMMAND  # it leaves in clear
-        return Audit(kind == "OBJECT", number, sub, klass, tag, table or None, known, rows)
+        shape = labels.table_shape(table) if table else None
+        return Audit(kind == "OBJECT", number, sub, _word(klass), _word(command.upper()), shape, known, rows)
     except (csv.Error, StopIteration, ValueError) as why:
         raise why if isinstance(why, BadAudit) else BadAudit(type(why).__name__) from why
+
+
+def _word(told: str) -> str:
+    """A class or a command: it is remembered and leaves in clear, and no server writes anything but words there."""
+    return told if _WORDS.fullmatch(told) else UNKNOWN
 
 
 def is_unmistakable(message: str) -> bool:

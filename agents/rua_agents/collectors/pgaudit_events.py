@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from rua_schemas.events import Action, Kind, Label, Privilege, Quality
 
-from rua_agents import labels
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.pgaudit_statements import Group, OpenStatement, Session
 
@@ -125,8 +124,7 @@ def _destination(group: Group, session: Session) -> str:
 
 
 def _dataset(database: str | None, table: str) -> str:
-    known = labels.table_shape(table)
-    return f"{labels.name_shape(database)}.{known}" if database else known
+    return f"{database}.{table}" if database else table
 
 
 def _event(

@@ -168,7 +168,7 @@ class PgauditParser:
                 self._remembered_as("session", line.session),
                 names.pseudonym("session", line.session),
                 names.pseudonym("actor", line.user) if line.user else None,
-                line.database,
+                labels.name_shape(line.database) if line.database else None,
                 labels.product(line.program) if line.program else None,
                 names.pseudonym("address", line.address) if line.address else None,
                 names.network(line.address) if line.address else None,

@@ -8,11 +8,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import COLLECTORS
+from rua_agents.stream import SourceStream
 from rua_agents.tally import shape
 from rua_schemas.codec import encode
 
-from tests.agent_rig import origin, parse, sample_of, zone_name
-from tests.canaries import ALL, FREE, Searcher, planted
+from tests.agent_rig import START_MS, origin, parse, sample_of, zone_name
+from tests.canaries import ALL, FREE, SHAPED, Searcher, planted
 
 SEARCHER = Searcher()
 PER_EXAMPLE = 60
@@ -41,6 +42,20 @@ def test_nothing_personal_leaves_wherever_it_is_planted(source: str, seed: int) 
             told = {name for name, value in plain.items() if SEARCHER.found(msgspec.json.encode(value))}
             free = canary in FREE and told <= NAMES_OF_SCHEMAS_AND_PROGRAMS
             assert free, f"{canary} planted at {where} leaves in {told}: {record!r}"
+
+
+@pytest.mark.parametrize("source", COLLECTORS)
+@settings(max_examples=2, deadline=None)
+@given(seed=st.integers(0, 2**32))
+def test_nothing_personal_is_remembered(source: str, seed: int) -> None:
+    """What a parser keeps until a record completes it stands in the checkpoint and in the spool."""
+    place = origin(source, zone=zone_name(source))
+    for where, canary, record in planted(records_of(source), random.Random(seed), PER_EXAMPLE, SHAPED):
+        stream = SourceStream(place, "log", warns=False)
+        for one in place.splitter(0, 1 << 20).feed(record + b"\n"):
+            stream.feed(one, START_MS)
+        state = msgspec.msgpack.encode(stream.dump())  # numbers in binary: times are no telephone numbers
+        assert not SEARCHER.found(state), f"{canary} planted at {where} is remembered: {state!r}"
 
 
 @pytest.mark.parametrize("canary", ALL)
