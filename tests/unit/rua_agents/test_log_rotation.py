@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rua_agents.sealing import opened
 from rua_agents.settings import Limits
 from rua_agents.tail import GONE_MS, REST_MS, SCAN_MS, TWIN_MS, Watched
 
