@@ -205,7 +205,7 @@ class Rig:
         consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
         found: list[tuple[bytes, bytes]] = []
         while len(found) < ends:
-            found += [(m.key() or b"", m.value() or b"") for m in consumer.consume(5_000, 1) if m.error() is None]
+            found += [(m.key() or b"", m.value() or b"") for m in consumer.consume(5_000, 0.1) if m.error() is None]
         consumer.close()
         return found
 
