@@ -34,10 +34,10 @@ from rua_agents.signing import create_signing_key
 from rua_schemas import topics
 from rua_schemas.codec import decode
 from rua_schemas.events import Heartbeat, TelemetryEvent
-from rua_schemas.signing import verify
 
 from tests.agent_rig import KEY, START_MS, audit, origin, pg_line, sample_of, web_line, zone_name
 from tests.canaries import ALL, EMAIL, NATIONAL_ID, PASSWORD, PHONE, SHAPED, THAI_NAME, Searcher, planted
+from tests.trail import alerts
 
 pytestmark = pytest.mark.kafka
 FILES = [source for source in COLLECTORS if reads(COLLECTORS[source]) == "files"]
@@ -255,10 +255,13 @@ def test_no_canary_leaves_by_any_way(rig: Rig) -> None:
     searcher, ways = Searcher(), rig.leaving()
     leaks = {way: searcher.found(data) for way, data in ways.items() if searcher.found(data)}
     assert leaks == {}
-    events = [decode(value, TelemetryEvent) for _, value in rig.messages(topics.events_topic(rig.platform))]
+    sent = [value for _, value in rig.messages(topics.events_topic(rig.platform))]
+    events = [decode(value, TelemetryEvent) for value in sent]
     assert {event.source for event in events} >= {*FILES, "sdk"}
     beats = [decode(value, Heartbeat) for key, value in rig.messages(topics.HEARTBEATS) if rig.platform.encode() in key]
-    assert all(verify(beat, rig.public_key) for beat in beats)
+    now_ms = beats[-1].sent_at
+    assert alerts(sent, [(beat.sent_at, beat) for beat in beats], rig.public_key, now_ms) == set()
+    assert alerts(sent[1:], [(beat.sent_at, beat) for beat in beats], rig.public_key, now_ms)
     assert beats[-1].quiet_until
     assert beats[-1].events_dead
     assert set(ways) >= {"state/checkpoint.json", "state/status.json", "events", "dead letters", "endpoint"}
