@@ -11,8 +11,11 @@ from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it ships no types
 import pytest
+import yaml
 from rua_agents.keyfile import read_keys, single
-from rua_agents.settings import Limits, load
+from rua_agents.settings import DiskSettings, Limits, SourceSettings, load
+from rua_agents.signing import create_signing_key, read_signer
+from rua_agents.spool.settings import SpoolSettings
 from rua_common.kafka import KafkaOptions
 from rua_streams.settings import PREFIX, WorkerSettings
 
@@ -159,8 +162,11 @@ def test_the_schema_lists_every_setting() -> None:
     definitions = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     workers = definitions["definitions"]["settings"]["propertyNames"]["enum"]
     assert set(workers) == set(WorkerSettings.__struct_fields__) - {"kafka", "http_port", "status_file"}
-    agents = definitions["properties"]["agent"]["properties"]["limits"]["propertyNames"]["enum"]
-    assert set(agents) == set(Limits.__struct_fields__)
+    agent = definitions["properties"]["agent"]["properties"]
+    assert set(agent["limits"]["propertyNames"]["enum"]) == set(Limits.__struct_fields__)
+    assert set(agent["disk"]["properties"]) == set(DiskSettings.__struct_fields__)
+    assert set(agent["spool"]["properties"]) == set(SpoolSettings.__struct_fields__)
+    assert set(definitions["definitions"]["source"]["properties"]) == set(SourceSettings.__struct_fields__)
 
 
 def test_the_agent_starts_with_what_the_chart_prepares(render: Render, tmp_path: Path) -> None:
@@ -319,3 +325,68 @@ def test_workers_stop_gracefully_and_say_when_they_are_ready(render: Render) -> 
         assert spec["terminationGracePeriodSeconds"] > drain
         assert spec["containers"][0]["readinessProbe"]["httpGet"]["path"] == "/ready"
         assert spec["containers"][0]["args"] == ["worker", "--role", role]
+
+
+def prepared(folder: Path, script: str, config: str) -> Path:
+    """Runs an init container's script in a folder of its own; where the agent finds its configuration."""
+    (folder / "etc/rua/key").mkdir(parents=True)
+    (folder / "run/rua").mkdir(parents=True)
+    (folder / "etc/rua/agent.yaml").write_text(config)
+    (folder / "etc/rua/key/pseudonym.key").write_bytes(bytes(range(32)))
+    create_signing_key(folder / "etc/rua/key/signing.key")
+    for key in (folder / "etc/rua/key").iterdir():
+        key.chmod(0o440)  # as the kubelet mounts a Secret for a group
+    script = re.sub(r"/(etc|run)/rua/", rf"{folder}/\1/rua/", script)
+    subprocess.run(["/bin/sh", "-ec", script], env={"AGENT_ID": "id-7", "PATH": "/usr/bin:/bin"}, check=True)
+    return folder / "run/rua/agent.yaml"
+
+
+def test_an_agent_signs_if_it_has_a_key_and_serves_its_probes(render: Render, tmp_path: Path) -> None:
+    """Ready, alive, metrics: one port, which only monitoring may reach."""
+    platforms = [{**NEEDED["agent"]["platforms"][0], "signingKeySecret": "lazada-signing"}]
+    objects = render({"agent": {"platforms": platforms, "httpPort": 9999, "disk": {"full": "keep_reading"}}})
+    spec = objects["DaemonSet", "rel-rua-agent-lazada"]["spec"]["template"]["spec"]
+    config = objects["ConfigMap", "rel-rua-agent-lazada"]["data"]["agent.yaml"]
+    settings = load(prepared(tmp_path, spec["initContainers"][0]["command"][2], config))
+    assert settings.signing_key_file == "/run/rua/signing.key"
+    assert read_signer(tmp_path / "run/rua/signing.key")
+    assert (settings.http and settings.http.listen, settings.disk.full) == ("0.0.0.0:9999", "keep_reading")
+    agent = spec["containers"][0]
+    assert agent["ports"] == [{"name": "http", "containerPort": 9999}]
+    assert [agent[probe]["httpGet"]["path"] for probe in ("readinessProbe", "livenessProbe")] == ["/readyz", "/healthz"]
+    policy = objects["NetworkPolicy", "rel-rua-agent-lazada"]["spec"]["ingress"]
+    assert policy[0]["ports"] == [{"port": 9999, "protocol": "TCP"}]
+
+
+def test_an_agents_stop_is_never_cut_short(render: Render, helm: Path) -> None:
+    """The default drain ends before the grace period; a longer one than the grace period is refused."""
+    spec = render()["DaemonSet", "rel-rua-agent-lazada"]["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] > Limits().drain_seconds
+    with pytest.raises(Refusal, match="drain_seconds must be below"):
+        template(helm, merged(NEEDED, {"agent": {"limits": {"drain_seconds": 30}}}), "rel")
+
+
+def test_the_sidecar_is_what_kubernetes_and_the_agent_accept(tmp_path: Path) -> None:
+    """The example: validated strictly, its script run, its configuration loaded, its pod locked down."""
+    text = (ROOT / "deploy/kubernetes/sidecar.yaml").read_text(encoding="utf-8")
+    config, pod = yaml.safe_load_all(re.sub("PLATFORM", "shop", text))
+    for kubernetes in ("1.29", "1.37"):
+        for item in (config, pod):
+            kubernetes_validate.validate(item, kubernetes, strict=True)
+    spec = pod["spec"]
+    prepare, agent = spec["initContainers"]
+    settings = load(prepared(tmp_path, prepare["command"][2], config["data"]["agent.yaml"]))
+    assert settings.agent_id == "id-7"
+    assert agent["restartPolicy"] == "Always"
+    assert spec["terminationGracePeriodSeconds"] > settings.limits.drain_seconds
+    mounts = {mount["mountPath"]: mount for mount in agent["volumeMounts"]}
+    assert mounts["/var/log/app"]["readOnly"]
+    writable = [path for path, mount in mounts.items() if not mount.get("readOnly")]
+    assert {mounts[path]["name"] for path in writable} == {"rua-socket", "rua-tmp", "rua-state"}
+    for container in (prepare, agent):
+        assert container["securityContext"]["readOnlyRootFilesystem"]
+        assert container["securityContext"]["runAsUser"] != 0
+        assert container["resources"]["limits"]["memory"]
+    sizes = {volume["name"]: volume.get("emptyDir", {}).get("sizeLimit") for volume in spec["volumes"]}
+    assert settings.spool.bytes < int(sizes["rua-state"].removesuffix("Mi")) * MIB
+    assert set(sizes) == {mount["name"] for c in containers(pod) for mount in c["volumeMounts"]}
