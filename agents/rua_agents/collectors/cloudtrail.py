@@ -28,7 +28,7 @@ MAX_REMEMBERED = 128
 """Records of one file; doubles stand close together, and thousands of files have a checkpoint."""
 MAX_TARGETS = 100
 _DENIED = ("AccessDenied", "Unauthorized", "AuthFailure", "Client.Unauthorized", "InvalidClientTokenId")
-_EVENT_ID = re.compile(r"[0-9a-fA-F-]{8,64}")
+_EVENT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ACCOUNT = re.compile(r"\d{12}")
 _SERVICE_HOSTS = (".amazonaws.com", "AWS Internal")
 

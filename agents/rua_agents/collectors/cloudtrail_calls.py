@@ -18,6 +18,7 @@ _STRONG_POLICIES = ("/AdministratorAccess", "/IAMFullAccess")
 _UNLOAD = re.compile(r"\s*UNLOAD\b", re.IGNORECASE)
 _INTO = re.compile(r"\bTO\s+'(s3://[^'/]{3,63})", re.IGNORECASE)
 _KIND = re.compile(r"[:/]")
+_REGION = re.compile(r"[a-z]{2}(?:-[a-z]{3,12}){1,3}-\d", re.ASCII)
 _GRANTED = ("userName", "roleName", "groupName")
 
 
@@ -113,7 +114,8 @@ def _copy_made(*names: str, prefix: str, kind: Kind = "data_export", action: Act
     """A copy of a whole database or disk that stays in the account. Its own name is new each time."""
 
     def read(call: Call) -> Told:
-        where = Target(f"snapshot:{text(call.record.get('awsRegion')) or 'unknown'}", call.account)
+        region = text(call.record.get("awsRegion")) or ""
+        where = Target(f"snapshot:{region if _REGION.fullmatch(region) else 'unknown'}", call.account)
         return _plain(kind, action, *names, prefix=prefix)(call)._replace(targets=(where,))
 
     return read

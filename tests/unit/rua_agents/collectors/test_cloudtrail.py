@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, strategies as st
 from rua_agents.collectors import Draft
@@ -16,8 +18,10 @@ from rua_agents.tally import Tally
 from rua_common.errors import BadConfiguration
 
 from tests.agent_rig import KEY, START_MS, parse, sample_of
+from tests.canaries import FREE, Searcher, planted
 
 NAMES = KeyRing(KEY, "lazada").at(START_MS)
+SEARCHER = Searcher()
 OWN, OTHER = "111122223333", "444455556666"
 ANA = f"arn:aws:iam::{OWN}:user/ana"
 JSON = st.recursive(
@@ -276,9 +280,10 @@ def test_a_login_tells_its_outcome_in_the_answer() -> None:
 
 def test_a_record_told_twice_is_one_event_and_two_alike_are_two() -> None:
     """At least once; what tells records apart is AWS's own id."""
-    made, tally = told(get(eventID="aaaaaaaa"), get(eventID="aaaaaaaa"), get(eventID="bbbbbbbb"), get(), get())
+    one, other = "5a6f6d9e-0c5b-4b5e-8c1d-00000000000a", "5a6f6d9e-0c5b-4b5e-8c1d-00000000000b"
+    made, tally = told(get(eventID=one), get(eventID=one), get(eventID=other), get(), get())
     assert (len(made), dict(tally.ignored)) == (4, {"told_before": 1})
-    assert labels(made[0])["event"] == "aaaaaaaa"
+    assert labels(made[0])["event"] == one
 
 
 def test_what_is_not_watched_is_counted() -> None:
@@ -304,6 +309,20 @@ def test_nothing_of_the_sample_that_names_somebody_leaves() -> None:
     made = repr(parse("cloudtrail", sample_of("cloudtrail"))[0])
     for secret in ("ana@", "somchai", "Somchai", "203.0.113.7", "AKIA", "ASIA", "user/eve"):
         assert secret not in made
+
+
+def test_nothing_personal_leaves_wherever_it_is_planted() -> None:
+    """The shared test reads records without their envelope, which here is an option."""
+    records = [json.dumps(one).encode() for one in json.loads(sample_of("cloudtrail"))["Records"]]
+    for where, canary, record in planted(records, random.Random(7), 300):
+        for made in parse("cloudtrail", record, wrapped=False)[0]:
+            shown = {
+                name for name, value in msgspec.to_builtins(made).items() if SEARCHER.found(msgspec.json.encode(value))
+            }
+            assert not shown or (canary in FREE and shown <= {"dataset", "tool", "destination", "labels"}), (
+                where,
+                shown,
+            )
 
 
 @given(
