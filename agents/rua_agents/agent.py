@@ -10,7 +10,7 @@ from pathlib import Path
 from rua_common.clock import Clock, SystemClock
 
 from rua_agents.broker import BrokerHealth
-from rua_agents.checkpoint import Checkpoint, CheckpointFile, FileState
+from rua_agents.checkpoint import Checkpoint, CheckpointFile
 from rua_agents.disk import Disk
 from rua_agents.emitter import Emitter, Stopping
 from rua_agents.heartbeat import ClockOffset, Offset
@@ -18,7 +18,7 @@ from rua_agents.pace import Pace
 from rua_agents.pulse import Head, Pulse
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS
-from rua_agents.report import Progress, Reporter
+from rua_agents.report import Progress, Reporter, acked_places
 from rua_agents.settings import AgentSettings
 from rua_agents.signing import Signer
 from rua_agents.status import Status, StatusFile
@@ -90,7 +90,7 @@ class Agent:
         self._done_ms = 0
         if found:
             reader.restore(found.files)
-            self._acked = _offsets(found.files)
+            self._acked = acked_places(found.files)
             self._done_ms = min(found.watermark_ms, END_MS - 1)
         self._snapshot: Checkpoint | None = None
         self._dirty = True
@@ -226,7 +226,7 @@ class Agent:
         if not self._disk.write(write):
             self._retry_at = self._monotonic() + STATUS_SECONDS  # the old one holds; soon once more
             return
-        self._acked, self._done_ms = _offsets(checkpoint.files), checkpoint.watermark_ms
+        self._acked, self._done_ms = acked_places(checkpoint.files), checkpoint.watermark_ms
         self._head = Head(checkpoint.agent_seq, checkpoint.chain_head)
         self._reader.acked(checkpoint.files)
         self._checkpoint_ms = self._clock.now_ms()
@@ -275,7 +275,3 @@ class Agent:
             self._emitter.close()
         self._show()
         self._reader.close()
-
-
-def _offsets(files: list[FileState]) -> dict[str, int]:
-    return {file.path: file.offset for file in files}

@@ -14,9 +14,10 @@ def text(status: Status) -> str:
     metrics = Metrics()
     for name, source in status.sources.items():
         _source(metrics, name, source)
-    for file in status.files:
-        metrics.set("rua_agent_lag_bytes", max(0, file.size - file.acked_offset), file=file.path)
-        metrics.set("rua_agent_lag_seconds", file.lag_ms / 1_000, file=file.path)
+    for file in status.files:  # one path may stand for several: rotated ones, two sources
+        metrics.add("rua_agent_lag_bytes", max(0, file.size - file.acked_offset), file=file.path)
+        seconds = max(file.lag_ms / 1_000, metrics.get("rua_agent_lag_seconds", file=file.path))
+        metrics.set("rua_agent_lag_seconds", seconds, file=file.path)
     for reason, count in status.dropped.items():
         metrics.add("rua_agent_dropped_total", count, reason=reason)
     _events(metrics, status)

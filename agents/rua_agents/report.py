@@ -9,6 +9,7 @@ from typing import NamedTuple
 from rua_common.clock import Clock
 
 from rua_agents.broker import BrokerHealth
+from rua_agents.checkpoint import FileState
 from rua_agents.disk import Disk
 from rua_agents.emitter import Emitter
 from rua_agents.heartbeat import Offset
@@ -16,6 +17,7 @@ from rua_agents.lag import Lags
 from rua_agents.patterns import problem_of
 from rua_agents.reader import FileStatus, Reader
 from rua_agents.settings import AgentSettings
+from rua_agents.spool.reader import SPOOL
 from rua_agents.status import SourceStatus, Status
 from rua_agents.tally import Tally
 from rua_agents.usage import cpu_seconds, rss_bytes
@@ -30,7 +32,7 @@ class Progress(NamedTuple):
     seq: int
     acked_seq: int
     acked: Mapping[str, int]
-    """Path → offset of the checkpoint."""
+    """Place → offset of the checkpoint."""
     done_ms: int
     checkpoint_ms: int | None
     settled: bool
@@ -93,6 +95,8 @@ class Reporter:
             checkpoint_ms=at.checkpoint_ms,
             queue_messages=self._emitter.waiting_messages,
             queue_bytes=self._emitter.waiting_bytes,
+            spool_records=sum(file.records for file in files),
+            spool_bytes=sum(file.size for file in files if file.source == SPOOL),
             disk_free_bytes=self._disk.free_bytes,
             rss_bytes=rss_bytes(),
             cpu_seconds=cpu_seconds(),
@@ -102,10 +106,11 @@ class Reporter:
         )
 
     def _files(self, files: Sequence[FileStatus], acked: Mapping[str, int], now_ms: int) -> list[FileStatus]:
-        for file in files:
-            file.acked_offset = acked.get(file.path, 0)
-            file.lag_ms = self._lags.observe(file.path, now_ms, file.size, file.acked_offset)
-        self._lags.forget_but({file.path for file in files})
+        names = [place(file.source, file.path, file.source_id) for file in files]
+        for name, file in zip(names, files, strict=True):
+            file.acked_offset = acked.get(name, 0)
+            file.lag_ms = self._lags.observe(name, now_ms, file.size, file.acked_offset)
+        self._lags.forget_but(set(names))
         return list(files)
 
     def _wrong(self, reader: Reader, now_ms: int) -> Iterator[str]:
@@ -120,6 +125,16 @@ class Reporter:
             self._patterns = [found for path in paths if (found := problem_of(path))]
         yield from self._patterns
         yield from (f"{path}: {why}" for path, why in reader.problems.items())
+
+
+def place(source: str, path: str, source_id: str | None) -> str:
+    """What tells files apart for which one path stands: rotated ones, and one that two sources read."""
+    return source_id or f"{source} {path}"
+
+
+def acked_places(files: Sequence[FileState]) -> dict[str, int]:
+    """Place → offset, of a checkpoint that the broker's acknowledgements allow."""
+    return {place(file.source, file.path, file.stream.get("source_id")): file.offset for file in files}
 
 
 def _source(tally: Tally) -> SourceStatus:

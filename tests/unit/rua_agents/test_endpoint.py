@@ -110,6 +110,14 @@ def test_no_file_name_breaks_the_format_and_no_number_is_rounded(path: str, size
     assert found["rua_agent_lag_bytes", (("file", path),)] == size
 
 
+def test_files_of_one_path_are_one_line() -> None:
+    """A rotated one and its successor: what waits is added up, the older wait counts."""
+    both = [FileStatus("/a.log", "x", str(n), 0, 10 * n, lag_ms=1_000 * n) for n in (3, 2)]
+    found = samples(exposition.text(a_status(files=both)))
+    assert found["rua_agent_lag_bytes", (("file", "/a.log"),)] == 50
+    assert found["rua_agent_lag_seconds", (("file", "/a.log"),)] == 3
+
+
 def test_what_was_not_measured_is_left_out() -> None:
     """A clock offset of 0 would be a claim."""
     found = samples(exposition.text(a_status(clock_offset_ms=None, clock_error_ms=None, checkpoint_ms=None)))
