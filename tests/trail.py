@@ -5,9 +5,11 @@ It sees what stands in Kafka: messages of events, and heartbeats with the broker
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import pairwise
+from typing import NamedTuple
 
 from rua_schemas.codec import decode
 from rua_schemas.events import Heartbeat, TelemetryEvent
@@ -34,40 +36,49 @@ def alerts(
     """
     found = {"bad-signature"} if any(not verify(beat, public_key) for _, beat in beats) else set()
     good = [(at, beat) for at, beat in beats if verify(beat, public_key)]
-    epochs = {decode(message, TelemetryEvent).agent_epoch for message in messages}
-    for epoch in sorted(epochs | {beat.agent_epoch for _, beat in good}):
-        found |= set(_run(epoch, messages, [beat for _, beat in good]))
+    runs: dict[int, list[Sent]] = {beat.agent_epoch: [] for _, beat in good}
+    for message in messages:
+        event = decode(message, TelemetryEvent)
+        runs.setdefault(event.agent_epoch, []).append(Sent(event.agent_seq, event.chain, message))
+    for epoch, sent in runs.items():
+        found |= set(_run(epoch, sent, [beat for _, beat in good]))
     return found | set(_silence(good, now_ms))
 
 
-def _run(epoch: int, messages: Sequence[bytes], good: Sequence[Heartbeat]) -> Iterator[str]:
+class Sent(NamedTuple):
+    """An event, as far as it matters here."""
+
+    seq: int
+    chain: str | None
+    message: bytes
+
+
+def _run(epoch: int, sent: Sequence[Sent], good: Sequence[Heartbeat]) -> Iterator[str]:
     """One run of the agent."""
     own = [beat for beat in good if beat.agent_epoch == epoch]
-    events = [(decode(message, TelemetryEvent), message) for message in messages]
-    copies = {(event.agent_seq, message) for event, message in events if event.agent_epoch == epoch}
-    by_seq = dict(copies)
-    if len(by_seq) < len(copies) or len({beat.beat_seq for beat in own}) < len(own):
+    by_seq = {one.seq: one for one in sent}
+    if len(by_seq) < len(set(sent)) or len({beat.beat_seq for beat in own}) < len(own):
         yield "replay-or-fork"
     if [beat.beat_seq for beat in own] != list(range(1, len(own) + 1)):
         yield "heartbeat-missing"
-    yield from _chain(by_seq)
     later = [beat for beat in good if beat.previous_epoch == epoch]
     heads = [(beat.chain_seq, beat.chain_head) for beat in own] + [(b.previous_seq, b.previous_head) for b in later]
-    for seq, head in heads:
-        if seq is None:
-            continue
-        last = max((n for n in by_seq if n <= seq), default=None)
-        if last is None or hash_of(by_seq[last]) != head:
+    known = [(seq, head) for seq, head in heads if seq is not None]
+    covered = max((seq for seq, _ in known), default=0)
+    ordered = [by_seq[seq] for seq in sorted(by_seq) if seq <= covered]
+    yield from _chain(ordered)
+    for seq, head in known:
+        before = bisect_right(ordered, seq, key=lambda one: one.seq)
+        if not before or hash_of(ordered[before - 1].message) != head:
             yield "truncated-tail" if max(by_seq, default=0) < seq else "head-mismatch"
 
 
-def _chain(by_seq: dict[int, bytes]) -> Iterator[str]:
-    ordered = [(seq, by_seq[seq]) for seq in sorted(by_seq)]
-    if ordered and decode(ordered[0][1], TelemetryEvent).chain is not None:
+def _chain(ordered: Sequence[Sent]) -> Iterator[str]:
+    if ordered and ordered[0].chain is not None:
         yield "gap"
-    for (before, message), (seq, following) in pairwise(ordered):
-        if decode(following, TelemetryEvent).chain != hash_of(message):
-            yield "gap" if seq > before + 1 else "chain-break"
+    for before, after in pairwise(ordered):
+        if after.chain != hash_of(before.message):
+            yield "gap" if after.seq > before.seq + 1 else "chain-break"
 
 
 def _silence(good: Sequence[tuple[int, Heartbeat]], now_ms: int) -> Iterator[str]:

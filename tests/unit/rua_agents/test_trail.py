@@ -283,6 +283,21 @@ def test_the_next_run_vouches_for_the_end_of_the_one_before() -> None:
     assert trail.alerts() == {"truncated-tail"}
 
 
+def test_a_crash_may_leave_holes_above_the_last_checkpoint() -> None:
+    """Partitions are written side by side; what was not acknowledged is sent again by the next run."""
+    trail = Trail()
+    trail.run(T, [3, 3])
+    _, last = trail.beats.pop()
+    end = Checkpoint("shop", T, [], agent_seq=3, chain_head=trail.beats[-1][1].chain_head)
+    trail.run(T + 86_400_000, [3], before=end)
+    trail.now_ms = trail.beats[-1][0]
+    del trail.messages[4]
+    assert trail.alerts() == set()
+    del trail.messages[2]
+    assert trail.alerts() == {"head-mismatch"}
+    assert last.chain_seq == 6
+
+
 @given(counts=st.lists(st.integers(0, 4), min_size=1, max_size=4), draw=st.data())
 def test_no_message_that_a_heartbeat_covers_can_be_touched(counts: list[int], draw: st.DataObject) -> None:
     """Whichever it is, and whatever is done to it: gone, other content, in another's place."""
