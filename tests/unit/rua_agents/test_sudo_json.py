@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rua_agents.pseudonyms import KeyRing
+from rua_agents.settings import Limits
+from rua_agents.tail import Tail, Watched
 
-from tests.agent_rig import KEY, parse, sample_of
+from tests.agent_rig import KEY, origin, parse, sample_of
 
 NAMES = KeyRing(KEY, "lazada").at(0)
 EVENT: dict[str, Any] = {
@@ -76,3 +79,15 @@ def test_what_is_no_deed_is_counted(change: dict[str, Any], counted: str) -> Non
     made, tally = parse("sudo-json", file_of(("accept", EVENT | change)))
     assert made == []
     assert dict(tally.ignored | tally.failed) == {counted: 1}
+
+
+def test_a_file_whose_end_is_rewritten_in_place_gives_every_event_once(tmp_path: Path) -> None:
+    """Below 4 KiB too, where the start of the file is all of it."""
+    log = tmp_path / "sudo.json"
+    tail = Tail([Watched(origin("sudo-json"), [str(log)])], Limits())
+    users, found = ["ana", "bob", "eve"], []
+    for n in range(1, len(users) + 1):
+        log.write_bytes(file_of(*[("accept", EVENT | {"submituser": user}) for user in users[:n]]))
+        found += [event.actor for made in tail.turn(n * 10_000) for event in made]
+    tail.close()
+    assert found == [NAMES.pseudonym("actor", user) for user in users]
