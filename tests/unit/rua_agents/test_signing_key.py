@@ -8,8 +8,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rua_agents.check import notes, problems
+from rua_agents.keyfile import create_key_file
+from rua_agents.settings import AgentSettings
 from rua_agents.signing import Signer, create_signing_key, read_signer
+from rua_common.clock import ManualClock
 from rua_common.errors import BadConfiguration
+from rua_common.kafka import KafkaOptions
 from rua_schemas.events import Heartbeat
 from rua_schemas.released import HERE
 from rua_schemas.signing import signed_bytes, verify
@@ -74,3 +79,31 @@ def test_without_a_key_libsodium_is_not_loaded() -> None:
     """It is 4 MB of somebody else's machine."""
     told = "import sys, rua_agents.pulse, rua_agents.signing, rua_schemas.signing; print('nacl' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def agent(folder: Path, signing_key: Path | None) -> AgentSettings:
+    """Settings with a pseudonymisation key that is in order."""
+    create_key_file(folder / "pseudonym.key")
+    return AgentSettings(
+        platform="shop",
+        key_file=str(folder / "pseudonym.key"),
+        state_dir=str(folder / "state"),
+        kafka=KafkaOptions(bootstrap="127.0.0.1:1"),
+        sources=[],
+        signing_key_file=str(signing_key) if signing_key else None,
+    )
+
+
+def test_check_tells_the_public_key_or_that_there_is_none(tmp_path: Path) -> None:
+    """An agent without a key works; that anybody can speak for it must be known."""
+    public = create_signing_key(tmp_path / "signing.key")
+    assert any(public in told for told in notes(agent(tmp_path, tmp_path / "signing.key")))
+    (tmp_path / "other").mkdir()
+    assert any("unsigned" in told for told in notes(agent(tmp_path / "other", None)))
+
+
+def test_check_names_a_signing_key_that_will_not_do(tmp_path: Path) -> None:
+    """Before `run` would refuse it."""
+    create_signing_key(tmp_path / "signing.key")
+    (tmp_path / "signing.key").chmod(0o644)
+    assert "chmod 0400" in next(problems(agent(tmp_path, tmp_path / "signing.key"), ManualClock(0)))
