@@ -73,7 +73,7 @@ def _object(kind: Kind, action: Action) -> Reader:
 def _copy(call: Call) -> Told:
     """From one bucket to another; within one it is a change."""
     name, key = sharing.copied_from(call.asked.get("x-amz-copy-source"))
-    target = sharing.bucket(call.asked.get("bucketName"), call.record)
+    target = sharing.bucket(call.asked.get("bucketName"), sharing.owners_of(call.record))
     dataset = sharing.object_name(name, key)
     if target is None or name is None or target.destination == sharing.object_name(name, None):
         return Told("data_change", "alter", dataset)
@@ -123,7 +123,7 @@ def _copy_made(*names: str, prefix: str, kind: Kind = "data_export", action: Act
 
 def _to_bucket(*names: str, bucket: str, prefix: str) -> Reader:
     def read(call: Call) -> Told:
-        target = sharing.bucket(call.asked.get(bucket), call.record)
+        target = sharing.bucket(call.asked.get(bucket), sharing.owners_of(call.record))
         told = _plain("data_export", "export", *names, prefix=prefix)(call)
         return told._replace(targets=(target,) if target else ())
 
@@ -137,7 +137,7 @@ def _athena(call: Call) -> Told:
     statement = call.asked.get("queryString")
     if isinstance(statement, str) and _UNLOAD.match(statement):
         into = _INTO.search(statement)
-        target = sharing.bucket(into[1], call.record) if into else None
+        target = sharing.bucket(into[1]) if into else None
         return Told("data_export", "export", dataset, (target,) if target else ())
     return Told("data_access", "query", dataset)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from rua_agents.collectors.json_values import inside, listed, mappings, text
 from rua_agents.jsontext import NotJson, read_object
 
 PUBLIC = "public"
+MAX_RESOURCES = 1_000
 _ACCOUNT = re.compile(r"\d{12}", re.ASCII)
 _OPEN_ACLS = frozenset(("public-read", "public-read-write", "authenticated-read"))
 _OPEN_GROUPS = ("/AllUsers", "/AuthenticatedUsers")
@@ -40,18 +42,23 @@ def account(value: object) -> Target | None:
     return Target(f"account:{number}", number) if _ACCOUNT.fullmatch(number) else None
 
 
-def bucket(name: object, record: Mapping[str, Any] | None = None) -> Target | None:
-    """A bucket by its name, its ARN or a location in it; whose it is stands in the record's `resources`."""
+def owners_of(record: Mapping[str, Any]) -> Mapping[str, str]:
+    """Bucket → its account, as the record's `resources` tell."""
+    found = {}
+    for one in islice(mappings(record.get("resources")), MAX_RESOURCES):
+        name, owner = (text(one.get("ARN")) or "").rpartition(":::")[2].partition("/")[0], text(one.get("accountId"))
+        if name and owner:
+            found[name] = owner
+    return found
+
+
+def bucket(name: object, owners: Mapping[str, str] | None = None) -> Target | None:
+    """A bucket by its name, its ARN or a location in it."""
     told = text(name)
     if told is None:
         return None
     plain = told.removeprefix("s3://").rpartition(":::")[2].strip("/").partition("/")[0]
-    owners = (
-        text(one.get("accountId"))
-        for one in mappings(record.get("resources") if record else None)
-        if (text(one.get("ARN")) or "").rpartition(":::")[2].partition("/")[0] == plain
-    )
-    return Target(f"s3:{labels.name_shape(plain)}"[: labels.MAX_CHARACTERS], next(filter(None, owners), None))
+    return Target(f"s3:{labels.name_shape(plain)}"[: labels.MAX_CHARACTERS], (owners or {}).get(plain))
 
 
 def object_name(bucket_name: object, key: object) -> str | None:
@@ -106,9 +113,9 @@ def of_attribute(asked: object) -> list[Target]:
 
 def of_replication(asked: object, record: Mapping[str, Any]) -> list[Target]:
     """Into which buckets everything is copied from now on."""
-    found = []
+    found, owners = [], owners_of(record)
     for rule in mappings(inside(asked, "ReplicationConfiguration", "Rule")):
-        target = bucket(inside(rule, "Destination", "Bucket"), record)
+        target = bucket(inside(rule, "Destination", "Bucket"), owners)
         owner = text(inside(rule, "Destination", "Account"))
         found.append(target._replace(account=owner or target.account) if target else None)
     return _distinct(found)

@@ -70,7 +70,7 @@ class _Parser(RecordParser):
     def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
         """The events of this record."""
         value, replaced = read_object(record.data, truncated=record.truncated)
-        items = list(islice(self._rules.wanted(value), POSITIONS_PER_RECORD + 1))
+        items = list(islice(self._rules.wanted(value, cut=record.truncated), POSITIONS_PER_RECORD + 1))
         if not items:
             raise Ignored("not_wanted")
         more = len(items) > POSITIONS_PER_RECORD

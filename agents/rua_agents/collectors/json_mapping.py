@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from rua_schemas.events import Outcome, Quality
@@ -15,6 +16,7 @@ from rua_agents.collectors.json_presets import laid_over
 from rua_agents.collectors.json_values import listed, number, text
 from rua_agents.times import BadTime, checked, epoch_seconds_ms, stamp_ms
 
+T = TypeVar("T")
 FIRST_MILLISECOND = 100_000_000_000
 """A number from here on counts milliseconds (this one is in 1973), below it seconds (that one is in the year 5138)."""
 MAX_OPERATION_WORDS = 16
@@ -93,7 +95,7 @@ class Item:
         expression = self._rules.fields.get(field)
         return None if expression is None else expression.over(self._context)
 
-    def _of_type(self, value: Any, read: Any) -> Any:
+    def _of_type(self, value: object, read: Callable[[object], T | None]) -> T | None:
         found = None if value is FAILED else read(value)
         self.wrong += found is None and value is not None and value != ""
         return found
@@ -124,9 +126,12 @@ class Rules:
         if found is not None and found is not FAILED:
             yield from (Item(self, {**record, "each": one}) for one in listed(found))
 
-    def wanted(self, record: Mapping[str, Any]) -> Iterator[Item]:
-        """Those of them that are events."""
-        return (item for item in self.items(record) if self._when is None or item.holds(self._when))
+    def wanted(self, record: Mapping[str, Any], *, cut: bool) -> Iterator[Item]:
+        """Those of them that are events; of a record that was cut before its list, the record itself."""
+        items = self.items(record)
+        first = next(items, Item(self, record) if cut else None)
+        every = chain([first] if first else [], items)
+        return (item for item in every if self._when is None or item.holds(self._when))
 
 
 _OUTCOMES: Mapping[str, Outcome] = {

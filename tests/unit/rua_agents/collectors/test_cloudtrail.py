@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from typing import Any
 
 import msgspec
@@ -246,6 +247,18 @@ def test_a_copy_to_another_bucket_is_a_transfer_and_within_one_is_none() -> None
     assert (out.action, out.dataset, out.destination) == ("transfer", "s3:exports/a/{n}.csv", "s3:drop")
     assert (out.destination_external, unknown.destination_external) == (True, None)
     assert (same.kind, same.destination) == ("data_change", None)
+
+
+def test_replication_into_anothers_bucket_is_a_transfer_and_costs_its_own_length() -> None:
+    """Rules and resources are looked through once, however many a caller sends."""
+    rules = [{"Destination": {"Bucket": f"arn:aws:s3:::b{n}"}} for n in range(3_000)]
+    owners = [{"ARN": f"arn:aws:s3:::b{n}", "accountId": OTHER if n == 0 else OWN} for n in range(3_000)]
+    began = time.process_time()
+    asked = {"bucketName": "exports", "ReplicationConfiguration": {"Rule": rules}}
+    made = told(call("s3", "PutBucketReplication", asked, resources=owners))[0]
+    assert time.process_time() - began < 2
+    assert (made[0].action, made[0].destination, made[0].destination_external) == ("transfer", "s3:b0", True)
+    assert {one.destination_external for one in made[1:]} == {None}
 
 
 def test_unload_is_an_export_to_the_bucket_that_it_names_and_nothing_else_of_it_leaves() -> None:

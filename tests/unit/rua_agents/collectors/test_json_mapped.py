@@ -293,6 +293,14 @@ def test_a_record_cut_before_its_time_has_the_time_of_the_one_before() -> None:
     ]
 
 
+def test_a_record_cut_in_its_list_is_one_event_that_says_so() -> None:
+    """Not none: a list of very many must not be the way to hide them."""
+    data = json.dumps(event(ids=[1] * 1_000)).encode() + b"\n"
+    made, _ = parse("json", data, limit_bytes=1_024, each="ids")
+    assert [(one.kind, one.truncated) for one in made] == [("data_export", True)]
+    assert parse("json", data, limit_bytes=1_024, each="ids", when="each")[0] == []
+
+
 def test_a_label_holds_no_number_and_no_address() -> None:
     """It is the reader's own choice, and still written by others."""
     made = read(event(a="export-771234", b="ana@example.com", c=[1]), labels={"a": "a", "b": "b", "c": "c"})[0]
