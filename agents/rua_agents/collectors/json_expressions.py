@@ -14,7 +14,7 @@ MAX_EXPRESSION = 1_024
 MAX_PARTS = 100_000
 
 
-class _Functions(Functions):  # type: ignore[misc]  # its stubs leave the metaclass open
+class _Functions(Functions):
     """jmespath's own, and `split`, which it has not."""
 
     @signature({"types": ["string"]}, {"types": ["string"]})
