@@ -33,7 +33,9 @@ def canonical_text(value: str) -> str:
 def canonical_name(value: str) -> str:
     """As `canonical_text`; a telephone number in E.164, an e-mail address with its domain as DNS has it."""
     text = canonical_text(value)
-    return (canonical_email(text) if "@" in text else canonical_phone(text)) or text
+    if "@" in text:
+        return canonical_email(text) or text
+    return text if text[:1].isalpha() else canonical_phone(text) or text  # nearly all names begin with a letter
 
 
 def canonical_phone(text: str) -> str | None:
