@@ -118,7 +118,8 @@ class Tail:
 
     def dump(self) -> list[FileState]:
         """For the checkpoint; a file that is not there or not readable for now keeps its place in it."""
-        return [file.dump() for file in self._open.values() if file.held_since is None] + list(self._absent)
+        live = [file.dump() for file in self._open.values() if file.held_since is None]
+        return [*live, *self._absent, *self._watch.dump()]
 
     def acked(self, files: Sequence[FileState]) -> None:
         """Logs are not this agent's to delete."""

@@ -50,6 +50,27 @@ class _Source:
         self.floors: dict[str, int] = {}
         """Path → from which change on, in ns, what is rotated from it belongs to us."""
         self.fresh = True
+        self.newest_ns = 0
+        """When any of its files has changed last."""
+
+    def marks(self) -> list[FileState]:
+        """For the checkpoint: that its patterns are followed, and since what; a file may come and rotate unseen."""
+        name, lane, newest = self.origin.collector.name, lane_of(self.origin), self.newest_ns
+        return [FileState(one.text, name, 0, {}, lane=lane, modified_ns=newest) for one in self.patterns]
+
+    def begin(self, found: Sequence[Sighting], known: Sequence[FileState]) -> None:
+        """Sets the floors, by what the checkpoint knows, or else by what is there."""
+        name, lane = self.origin.collector.name, lane_of(self.origin)
+        mine = [state for state in known if (state.source, state.lane) == (name, lane)]
+        marks = {state.path: state.modified_ns for state in mine if not state.inode}
+        files = [state for state in mine if state.inode]
+        followed = all(pattern.text in marks for pattern in self.patterns)
+        since = max(marks.values(), default=0) + 1 if followed else None
+        self.floors = {_before(one.path): since for one in found} if since is not None else _floors_of(found)
+        for state in files:
+            path = _before(state.path)
+            self.floors[path] = min(self.floors.get(path, state.modified_ns), state.modified_ns)
+        self.fresh = False
 
 
 class Watch:
@@ -79,14 +100,18 @@ class Watch:
         for source in self._sources:
             found = [s for pattern in source.patterns for s in self._find(source.origin, pattern)]
             if source.fresh:
-                source.floors = _floors(found, self._restored, source.origin)
-                source.fresh = False
+                source.begin(found, self._restored)
+            source.newest_ns = max([source.newest_ns, *(one.modified_ns for one in found)])
             for one in found:
                 seen[one.key] = one.modified_ns
                 if not one.rotated or is_followed(one.key) or self._is_ours(source, one):
                     yield one
         self._restored = ()
         self._done = {key: at for key, at in self._done.items() if key in seen}
+
+    def dump(self) -> list[FileState]:
+        """For the checkpoint, to be given to `remember`."""
+        return [mark for source in self._sources if not source.fresh for mark in source.marks()]
 
     def done(self, key: Key, modified_ns: int) -> None:
         """This one is read to its end: it is not looked at again unless it changes."""
@@ -147,16 +172,10 @@ def _before(path: str) -> str:
     return os.path.join(folder, name_before(name))
 
 
-def _floors(found: Sequence[Sighting], known: Sequence[FileState], origin: Origin) -> dict[str, int]:
-    """From where the checkpoint stands; without one, from what the file at the path itself tells."""
+def _floors_of(found: Sequence[Sighting]) -> dict[str, int]:
+    """Nothing of what is there was rotated since we came."""
     floors: dict[str, int] = {}
     for one in found:
         path = _before(one.path)
-        later = one.modified_ns + one.rotated
-        floors[path] = max(floors.get(path, 0), later) if one.rotated else max(floors.get(path, 0), one.modified_ns)
-    restored: dict[str, int] = {}
-    for state in known:
-        if (state.source, state.lane) == (origin.collector.name, lane_of(origin)) and state.modified_ns:
-            path = _before(state.path)
-            restored[path] = min(restored.get(path, state.modified_ns), state.modified_ns)
-    return floors | restored
+        floors[path] = max(floors.get(path, 0), one.modified_ns + one.rotated)
+    return floors

@@ -108,6 +108,20 @@ def test_a_file_that_was_empty_at_the_checkpoint_and_rotated_away_is_read(tmp_pa
     assert before.restarted(f"{tmp_path}/a.log").poll().numbers == [1, 2]
 
 
+@pytest.mark.parametrize("sibling", [False, True])
+def test_a_file_that_came_and_was_rotated_away_while_the_agent_was_down_is_read(tmp_path: Path, sibling: bool) -> None:
+    """There was nothing at the checkpoint, or other files only; and the next restart knows it too."""
+    if sibling:
+        (tmp_path / "b.log").write_bytes(lines(7))
+    before = Follower(f"{tmp_path}/[ab].log").poll()
+    for n in (1, 2):
+        (tmp_path / "a.log").write_bytes(lines(n))
+        shift(tmp_path)
+    after = before.restarted(f"{tmp_path}/[ab].log").poll()
+    assert after.numbers == [1, 2]
+    assert after.restarted(f"{tmp_path}/[ab].log").poll().numbers == []
+
+
 def test_what_was_rotated_before_the_agent_came_is_left_out_if_the_pattern_does_not_mean_it(tmp_path: Path) -> None:
     """The person's pattern rules; and it stays left out when it is packed or rotated on."""
     (tmp_path / "a.log.1").write_bytes(lines(1))
@@ -454,7 +468,7 @@ def test_a_checkpoint_of_another_version_costs_a_second_reading_only(
     """What a parser remembers may change; the agent starts anyway and says so."""
     (tmp_path / "a.log").write_bytes(audit(START_MS, 1, "SELECT 1 FROM t"))
     follower = Follower(f"{tmp_path}/*.log", source="pgaudit-jsonlog").poll().poll(3_000)
-    (state,) = follower.tail.dump()
+    state = follower.tail.dump()[0]
     state.stream["parser"] = {"statements": "other"}
     again = Follower(f"{tmp_path}/*.log", source="pgaudit-jsonlog", state=[state]).poll().poll(3_000)
     assert again.events == follower.events
