@@ -21,15 +21,15 @@ class BlockSplitter:
     def __init__(self, offset: int, limit_bytes: int, continues: Continues) -> None:
         self._splitter = LineSplitter(offset, limit_bytes)
         self._limit, self._continues = limit_bytes, continues
-        self._lines: list[RawRecord] = []
-        """Of the record that may go on: its first lines, as many as the limit lets through."""
-        self._kept_bytes = self._count = self._end = 0
+        self.begun = bytearray()
+        """Of the record that may go on, as much as the limit lets through. Lines of one byte are costly to keep."""
+        self._start = self._count = self._end = 0
         self._cut = False
 
     @property
     def offset(self) -> int:
         """Where the first record starts that is not complete."""
-        return self._lines[0].offset if self._lines else self._splitter.offset
+        return self._start if self._count else self._splitter.offset
 
     def feed(self, chunk: bytes) -> list[RawRecord]:
         """The records that these bytes complete."""
@@ -46,22 +46,26 @@ class BlockSplitter:
     def _blocks(self, lines: list[RawRecord]) -> list[RawRecord]:
         made = []
         for line in lines:
-            if not (self._lines and self._continues(line.data)):
+            if not (self._count and self._continues(line.data)):
                 made += self._given()
             self._grow(line)
         return made
 
     def _grow(self, line: RawRecord) -> None:
-        if self._kept_bytes < self._limit:
-            self._lines.append(line)
-        self._kept_bytes += len(line.data) + 1
-        self._cut |= line.truncated or self._kept_bytes - 1 > self._limit
+        data = line.data
+        if self._count:
+            data = b"\n" + data
+        else:
+            self._start = line.offset
+        space = self._limit - len(self.begun)
+        self.begun += data[:space]
+        self._cut |= line.truncated or len(data) > space
         self._count, self._end = self._count + 1, line.end
 
     def _given(self) -> list[RawRecord]:
-        if not self._lines:
+        if not self._count:
             return []
-        data = b"\n".join([line.data for line in self._lines])[: self._limit]
-        record = RawRecord(self._lines[0].offset, data, self._end, self._count, self._cut)
-        self._lines, self._kept_bytes, self._count, self._cut = [], 0, 0, False
+        record = RawRecord(self._start, bytes(self.begun), self._end, self._count, self._cut)
+        self.begun.clear()
+        self._count, self._cut = 0, False
         return [record]

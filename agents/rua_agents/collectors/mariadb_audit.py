@@ -17,6 +17,7 @@ from rua_agents.collectors.mariadb_lines import (
     HEAD_BYTES,
     MOST_SERVER_BYTES,
     MOST_USER_BYTES,
+    STAMP_BYTES,
     Line,
     local_ms,
     read_line,
@@ -43,10 +44,13 @@ LOGINS = frozenset(("CONNECT", "FAILED_CONNECT", "CHANGEUSER"))
 COUNTED_KINDS = frozenset(("data_access", "data_export", "data_change"))
 PATIENCE_MS = 2_000
 """The slow log has so long, by the times of the audit log's records."""
-HELD_BYTES = MOST_USER_BYTES + MOST_SERVER_BYTES + 32
-"""So far back a user's name of several lines can reach: an event is held until so much more was written."""
+REACH_BYTES = MOST_USER_BYTES + MOST_SERVER_BYTES + 32
+"""So far back a user's name of several lines can reach."""
+HELD_BYTES = 2 * REACH_BYTES
+"""An event is held until so much more was written, for a refused login is written twice: as such, and when it ends."""
 DOUBTFUL = Label(key="doubtful", value="user_name_of_several_lines")
-MAX_WAITING, MAX_CONNECTIONS, MAX_TABLES = 10_000, 10_000, 64
+MAX_WAITING, MAX_CONNECTIONS, MAX_TABLES, MAX_REFUSED = 10_000, 10_000, 64, 100
+MAX_RECORD_BYTES = 2_048
 
 
 class MariadbAuditOptions(Struct, frozen=True):
@@ -80,6 +84,14 @@ class Waiting(msgspec.Struct, array_like=True):
     counts: Counts = Counts()
 
 
+class Recent(msgspec.Struct, array_like=True):
+    """A record that a name could have brought."""
+
+    offset: int
+    key: str
+    """Recognises its bytes but for their time."""
+
+
 class Memory(msgspec.Struct, omit_defaults=True):
     """What is remembered between two records."""
 
@@ -89,6 +101,10 @@ class Memory(msgspec.Struct, omit_defaults=True):
     roles: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     """Connection → the role that it took, by key epoch."""
     queue: list[Waiting] = msgspec.field(default_factory=list)
+    recent: list[Recent] = msgspec.field(default_factory=list)
+    """The records in reach, the latest first."""
+    refused: dict[str, list[Recent]] = msgspec.field(default_factory=dict)
+    """Connection that was refused → the records in reach of its name."""
 
 
 class MariadbAudit:
@@ -150,11 +166,13 @@ class _Parser:
             line = read_line(record.data, truncated=record.truncated)
             at_ms = local_ms(line.stamp, self._place.zone, memory.latest_ms)
             memory.latest_ms = at_ms
+            self._unmask(line)
             self._take(record, observed_at, line, at_ms)
         except Ignored as why:
             tally.ignored[str(why)] += 1
         except (Unreadable, BadTime) as why:
             tally.fail(reason_of(why), MariadbAudit.name, record.offset, record.data)
+        self._note(record)
         return self._due(record.offset)
 
     def flush(self) -> list[Draft]:
@@ -162,15 +180,12 @@ class _Parser:
         return self._due(None)
 
     def _take(self, record: RawRecord, observed_at: int, line: Line, at_ms: int) -> None:
-        doubtful = "\n" in line.user
-        if doubtful:
-            self._doubt(record.offset + line.name_from)
         if line.operation in TABLE_USES:
             self._use(record, line)
         elif line.operation == "QUERY":
-            self._query(record, observed_at, line, at_ms, names_nobody=doubtful)
+            self._query(record, observed_at, line, at_ms)
         elif line.operation in LOGINS:
-            self._login(record, observed_at, line, at_ms, names_nobody=doubtful)
+            self._login(record, observed_at, line, at_ms)
         else:
             if line.operation == "DISCONNECT":
                 self._forget(line.connection)
@@ -185,7 +200,7 @@ class _Parser:
         _bounded(self._memory.tables)
         self._place.tally.merged += 1  # with its statement, which is written when it ends
 
-    def _query(self, record: RawRecord, observed_at: int, line: Line, at_ms: int, *, names_nobody: bool) -> None:
+    def _query(self, record: RawRecord, observed_at: int, line: Line, at_ms: int) -> None:
         # a statement's own tables, and those of what it called: their numbers are higher
         used = [one.table for one in self._memory.tables.pop(line.connection, []) if one.query >= line.query]
         role = self._memory.roles.get(line.connection)
@@ -204,14 +219,14 @@ class _Parser:
         facts = self._texts.facts(ran)
         if facts.verb == "SET ROLE" and facts.role is not None and line.code == 0:
             self._remember_role(line)
-        made = made_of(self._place, record, observed_at, ran, facts, names_nobody=names_nobody)
+        made = made_of(self._place, record, observed_at, ran, facts)
         asks = self._rows is not None and made[0].event.kind in COUNTED_KINDS and line.code == 0
         self._queue(record, line.connection, made, self._key_of(line.head[: self._head_bytes]) if asks else "")
         self._place.tally.replaced += "\ufffd" in line.object
 
-    def _login(self, record: RawRecord, observed_at: int, line: Line, at_ms: int, *, names_nobody: bool) -> None:
+    def _login(self, record: RawRecord, observed_at: int, line: Line, at_ms: int) -> None:
         self._forget(line.connection)
-        who = party(self._place, at_ms, None if names_nobody else line.user, line.host)
+        who = party(self._place, at_ms, line.user, line.host)
         failed = line.operation == "FAILED_CONNECT" or bool(line.code)
         event = draft(
             self._place,
@@ -259,15 +274,35 @@ class _Parser:
             one.key = ""
         return not one.key
 
-    def _doubt(self, start: int) -> None:
-        """A name of several lines came: what looks like records in it may be a part of it, so they name nobody."""
+    def _unmask(self, line: Line) -> None:
+        """What stands before a refused login, and again before its end, came with the name that was sent."""
+        memory = self._memory
+        if line.operation == "FAILED_CONNECT":
+            memory.refused[line.connection] = list(memory.recent)
+            _bounded(memory.refused, MAX_REFUSED)
+        elif line.operation == "DISCONNECT" and line.connection in memory.refused:
+            before = memory.refused.pop(line.connection)
+            for one, again in zip(before, memory.recent, strict=False):
+                if one.key != again.key:
+                    break
+                self._doubt((one.offset, again.offset))
+
+    def _note(self, record: RawRecord) -> None:
+        """Keeps what the records in reach look like."""
+        text = record.data[STAMP_BYTES : STAMP_BYTES + MAX_RECORD_BYTES].decode("latin-1")
+        key = self._place.keys.at(0).pseudonym("record", text)[:16]
+        reach = [one for one in self._memory.recent if one.offset >= record.offset - REACH_BYTES]
+        self._memory.recent = [Recent(record.offset, key), *reach]
+
+    def _doubt(self, offsets: tuple[int, ...]) -> None:
+        """The events of these records name nobody, and their tables are no statement's."""
         for one in self._memory.queue:
             event = one.made.event
-            if one.offset >= start and DOUBTFUL not in event.labels:
+            if one.offset in offsets:
                 event = msgspec.structs.replace(event, actor=None, session=None, labels=(*event.labels, DOUBTFUL))
                 one.made = msgspec.structs.replace(one.made, event=event)
         for connection, tables in list(self._memory.tables.items()):
-            self._memory.tables[connection] = [used for used in tables if used.offset < start]
+            self._memory.tables[connection] = [used for used in tables if used.offset not in offsets]
 
     def _remember_role(self, line: Line) -> None:
         role = role_of(line.object)
@@ -286,6 +321,6 @@ class _Parser:
         return self._place.keys.at(0).pseudonym("statement_text", text)
 
 
-def _bounded(kept: dict[str, Any]) -> None:
-    while len(kept) > MAX_CONNECTIONS:
+def _bounded(kept: dict[str, Any], most: int = MAX_CONNECTIONS) -> None:
+    while len(kept) > most:
         kept.pop(next(iter(kept)))

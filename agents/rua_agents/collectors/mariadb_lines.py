@@ -20,6 +20,7 @@ from rua_agents.times import BadTime, checked
 
 MOST_USER_BYTES, MOST_SERVER_BYTES = 384, 255
 """Of a user's name the server writes 128 characters; whoever sends one may put whole lines into it."""
+STAMP_BYTES = 18
 HEAD_BYTES = 480
 """So much of a statement is there even if all of it is escaped and it is cut at the default of 1,024 bytes."""
 FOLD_MS = 600_000
@@ -48,11 +49,6 @@ class Line(NamedTuple):
     """The statement's first bytes as they were sent."""
     quoted_bytes: int
     """Length of the statement as it is written, by which a cut shows."""
-    name_from: int
-    """Where the record can begin at the earliest if all of the user's name belongs to it: bytes, from its own start on.
-
-    Negative as a rule: only a name of several lines reaches back behind the record that it ends in.
-    """
     code: int | None
     """The error's number; None where the record has none, or was cut."""
 
@@ -88,7 +84,7 @@ def read_line(data: bytes, *, truncated: bool = False) -> Line:
     found = operations[-1]
     stamp, _, rest = text[: found.start()].partition(",")
     named, comma, host = rest.rpartition(",")
-    server, other_comma, user = named.partition(",")
+    _, other_comma, user = named.partition(",")
     if not (comma and other_comma):
         raise Unreadable("bad_audit")
     database, object_ = _database(text[found.end() : end], statement=statement is not None)
@@ -104,7 +100,6 @@ def read_line(data: bytes, *, truncated: bool = False) -> Line:
         _clean(object_ if statement is None else sent),
         _raw(sent[:HEAD_BYTES])[:HEAD_BYTES],
         len(_raw(statement or "")),
-        len(_raw(named)) - MOST_USER_BYTES - len(_raw(server)) - 2,
         code,
     )
 

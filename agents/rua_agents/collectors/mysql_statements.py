@@ -154,9 +154,7 @@ def meaning(facts: Facts, ran: Ran) -> tuple[Kind, Action]:  # noqa: PLR0911 - a
     raise Ignored("session_control")
 
 
-def made_of(
-    place: Place, record: RawRecord, observed_at: int, ran: Ran, facts: Facts, *, names_nobody: bool = False
-) -> list[Made]:
+def made_of(place: Place, record: RawRecord, observed_at: int, ran: Ran, facts: Facts) -> list[Made]:
     """The events of a statement, one for each person who gets or loses rights by it.
 
     Args:
@@ -165,14 +163,13 @@ def made_of(
         observed_at: ms.
         ran: the statement.
         facts: of its text.
-        names_nobody: whether it is in doubt that the log's server wrote this: then it speaks for nobody.
 
     Raises:
         Ignored: it is no event.
     """
     kind, action = meaning(facts, ran)
     dataset = _dataset(facts, ran, kind)
-    who = party(place, ran.at_ms, None if names_nobody else ran.user, ran.address)
+    who = party(place, ran.at_ms, ran.user, ran.address)
     people = facts.names if kind in ("privilege_change", "administration") else ()
     session = place.keys.at(ran.at_ms).pseudonym("session", ran.connection)
     leaves = action == "export"
@@ -190,9 +187,9 @@ def made_of(
                 action=action,
                 channel="db",
                 outcome=ran.outcome,
-                actor=None if names_nobody else person or who.actor,
+                actor=person or who.actor,
                 privilege=_privilege(facts, ran, kind),
-                session=None if names_nobody else session,
+                session=session,
                 dataset=dataset,
                 statement_fingerprint=facts.fingerprint,
                 tool="mysqldump" if ran.text.startswith(DUMPS) else None,
@@ -201,7 +198,7 @@ def made_of(
                 destination_external=external if leaves else None,
                 source_ip=who.source_ip,
                 source_network=who.source_network,
-                labels=_labels(facts, ran, kind, None if names_nobody or person is None else who.actor),
+                labels=_labels(facts, ran, kind, None if person is None else who.actor),
             ),
             facts.verb,
             destination,

@@ -2,8 +2,8 @@
 
 The slow log is no stream here but a place to look things up. It makes no event and has no identity, so the events of
 the audit log are the same whether it is there, late, rotated or lost: only their rows are unknown then. A statement is
-found by its connection and the head of its text, each entry once. Times are the session's own, which it may set: they
-only tell where to begin to look.
+found by its connection, the head of its text and its second, each entry once. Times are the session's own: one that
+sets its time hides its own rows, as it can in easier ways, and nobody else's.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import glob
 import logging
 import os
 import re
+import weakref
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,8 @@ WINDOW = 4_096
 """Entries that are kept for statements to come."""
 AHEAD = 1_000
 """After so many entries of a later time a statement's own will not come: the two logs are written together."""
+NEAR_MS = 1_500
+"""An entry's time and its statement's differ by less than a second either way."""
 LATER_MS, LONG_AGO_MS = 5_000, 60_000
 CHUNK_BYTES, JUMP_BYTES, MOST_BYTES = 1 << 16, 1 << 22, 1 << 22
 RECORD_BYTES = 1 << 16
@@ -36,10 +39,10 @@ _TIME = re.compile(rb"^SET timestamp=(\d{9,10});", re.MULTILINE)
 
 
 class _Kept:
-    __slots__ = ("counts", "key", "taken")
+    __slots__ = ("at_ms", "counts", "key", "taken")
 
-    def __init__(self, key: tuple[str, str], counts: Counts) -> None:
-        self.key, self.counts, self.taken = key, counts, False
+    def __init__(self, key: tuple[str, str], at_ms: int, counts: Counts) -> None:
+        self.key, self.at_ms, self.counts, self.taken = key, at_ms, counts, False
 
 
 class SlowRows:
@@ -63,7 +66,7 @@ class SlowRows:
 
     def look(self, connection: str, key: str, at_ms: int) -> tuple[Counts | None, bool]:
         """What the server counted for a statement, and whether that is all there will be."""
-        found = self._take((connection, key))
+        found = self._take((connection, key), at_ms)
         if found is not None:
             return found, True
         if not self._reach(at_ms):
@@ -74,28 +77,27 @@ class SlowRows:
             taken_bytes += len(chunk)
             for record in records:
                 ahead += self._keep(record) > at_ms + LATER_MS
-            found = self._take((connection, key))
+            found = self._take((connection, key), at_ms)
             if found is not None:
                 return found, True
             if not chunk:
                 return None, False
         return None, ahead >= AHEAD
 
-    def close(self) -> None:
-        """Lets go of the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _take(self, key: tuple[str, str]) -> Counts | None:
+    def _take(self, key: tuple[str, str], at_ms: int) -> Counts | None:
         waiting = self._kept.get(key)
-        if not waiting:
-            return None
+        while waiting and waiting[0].at_ms <= at_ms + NEAR_MS:
+            kept = self._drop(waiting)
+            if kept.at_ms >= at_ms - NEAR_MS:
+                return kept.counts
+        return None
+
+    def _drop(self, waiting: deque[_Kept]) -> _Kept:
         kept = waiting.popleft()
         kept.taken = True
         if not waiting:
-            del self._kept[key]
-        return kept.counts
+            del self._kept[kept.key]
+        return kept
 
     def _keep(self, record: RawRecord) -> int:
         """Keeps an entry; its time."""
@@ -104,13 +106,14 @@ class SlowRows:
         except (Unreadable, BadTime):
             return 0
         self._latest_ms = entry.at_ms
-        kept = _Kept((entry.connection, self._key_of(entry.text[: self._head_bytes])), entry.counts)
+        key = entry.connection, self._key_of(entry.text[: self._head_bytes])
+        kept = _Kept(key, entry.at_ms, entry.counts)
         self._order.append(kept)
         self._kept.setdefault(kept.key, deque()).append(kept)
         while self._order and (self._order[0].taken or len(self._order) > WINDOW):
             oldest = self._order.popleft()
             if not oldest.taken:
-                self._take(oldest.key)
+                self._drop(self._kept[oldest.key])
         return entry.at_ms
 
     def _read(self) -> tuple[bytes, list[RawRecord]]:
@@ -119,8 +122,9 @@ class SlowRows:
         chunk = self._file.read(CHUNK_BYTES)
         if chunk:
             return chunk, self._splitter.feed(chunk)
+        old = self._splitter
         if self._turned():
-            return b"\n", self._splitter.finish()
+            return b"\n", old.finish()
         last = self._splitter.settle()
         if last and not last[0].data.rstrip().endswith(b";"):
             self._begin(last[0].offset)  # half written
@@ -152,15 +156,19 @@ class SlowRows:
         return True
 
     def _open(self, path: str) -> bool:
-        self.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
         try:
-            self._file = Path(path).open("rb")  # noqa: SIM115 - open as long as it is read
+            file = Path(path).open("rb")  # noqa: SIM115 - open as long as it is read
         except OSError as why:
             if not self._told:
                 log.warning("slow_log %s cannot be read (%s): rows and bytes are unknown", path, why.strerror)
             self._told = True
             return False
         self._told = False
+        self._file = file
+        weakref.finalize(self, file.close)
         self._begin(0)
         return True
 

@@ -84,15 +84,17 @@ class ReportSplitter(BlockSplitter):
     def __init__(self, offset: int, limit_bytes: int, prefix: Prefix) -> None:
         super().__init__(offset, limit_bytes, self._belongs)
         self._prefix = prefix
+        self._main: tuple[int, Report] | None = None
+        """Where the report starts to which lines were added, and its main line."""
 
     def _belongs(self, line: bytes) -> bool:
         """Whether a line belongs to the report that is being read."""
         if line[:1] == b"\t":
             return True
-        short, adds = self._kept_bytes < self._prefix.longest, self._prefix.may_add(line)
-        if not short and not adds:
-            return False
-        report = b"\n".join([one.data for one in self._lines])
-        if short and self._prefix.unfinished(report):
+        if len(self.begun) < self._prefix.longest and self._prefix.unfinished(bytes(self.begun)):
             return True
-        return adds and Report(self._prefix, report).continues(line) is not None
+        if not self._prefix.may_add(line):
+            return False
+        if self._main is None or self._main[0] != self.offset:
+            self._main = self.offset, Report(self._prefix, bytes(self.begun))
+        return self._main[1].continues(line) is not None
