@@ -11,7 +11,7 @@ import msgspec
 from rua_common.settings import Struct
 from rua_schemas.events import Label, Outcome
 
-from rua_agents import labels
+from rua_agents import destinations, labels
 from rua_agents.collectors.cloudtrail_calls import CALLS, Call, Told, asked_of, name_of
 from rua_agents.collectors.cloudtrail_identity import Identity, identity_of
 from rua_agents.collectors.cloudtrail_sharing import PUBLIC, Target
@@ -106,7 +106,7 @@ class _Parser(RecordParser):
         facts["truncated"] = record.truncated or len(told.targets) > MAX_TARGETS
         targets = told.targets[:MAX_TARGETS] or (None,)
         return [
-            draft(self.place, record, observed_at, at_ms, index=i, **self._sent(facts, target, call))
+            draft(self.place, record, observed_at, at_ms, index=i, **self._sent(facts, target, call, at_ms))
             for i, target in enumerate(targets)
         ]
 
@@ -137,14 +137,17 @@ class _Parser(RecordParser):
         facts["labels"] = (*hashed, *_labels(record, who, call.account, presigned=presigned))
         return facts
 
-    def _sent(self, facts: Facts, target: Target | None, call: Call) -> Facts:
+    def _sent(self, facts: Facts, target: Target | None, call: Call, at_ms: int) -> Facts:
         """The same with where it went."""
         if target is None:
             return facts
         sent = Facts(**facts)
         own = {call.account, *self._own}
         known = target.account is not None and (call.account or target.account == PUBLIC)
-        sent["destination"] = target.destination
+        store = "://" in target.destination
+        sent["destination"] = (
+            destinations.of_text(target.destination, self.place.keys.at(at_ms)) if store else target.destination
+        )
         sent["destination_external"] = target.account not in own if known else None
         return sent
 

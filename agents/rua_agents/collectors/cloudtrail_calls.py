@@ -75,7 +75,7 @@ def _copy(call: Call) -> Told:
     name, key = sharing.copied_from(call.asked.get("x-amz-copy-source"))
     target = sharing.bucket(call.asked.get("bucketName"), sharing.owners_of(call.record))
     dataset = sharing.object_name(name, key)
-    if target is None or name is None or target.destination == sharing.object_name(name, None):
+    if target is None or name is None or target.destination == f"s3://{name}":
         return Told("data_change", "alter", dataset)
     return Told("data_transfer", "transfer", dataset, (target,))
 

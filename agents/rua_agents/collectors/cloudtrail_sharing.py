@@ -24,6 +24,7 @@ class Target(NamedTuple):
     """Where data can go from now on, or goes."""
 
     destination: str
+    """In clear; a bucket as `s3://name`, which becomes a pseudonym before it leaves."""
     account: str | None = None
     """Whose it is; `public` for everybody's, None if nobody knows."""
 
@@ -58,7 +59,7 @@ def bucket(name: object, owners: Mapping[str, str] | None = None) -> Target | No
     if told is None:
         return None
     plain = told.removeprefix("s3://").rpartition(":::")[2].strip("/").partition("/")[0]
-    return Target(f"s3:{labels.name_shape(plain)}"[: labels.MAX_CHARACTERS], (owners or {}).get(plain))
+    return Target(f"s3://{plain}", (owners or {}).get(plain)) if plain else None
 
 
 def object_name(bucket_name: object, key: object) -> str | None:
@@ -66,7 +67,8 @@ def object_name(bucket_name: object, key: object) -> str | None:
     where, path = bucket(bucket_name), text(key)
     if where is None:
         return None
-    return f"{where.destination}/{labels.path_shape(path)}" if path else where.destination
+    name = f"s3:{labels.name_shape(where.destination.removeprefix('s3://'))}"[: labels.MAX_CHARACTERS]
+    return f"{name}/{labels.path_shape(path)}" if path else name
 
 
 def copied_from(source: object) -> tuple[str | None, str | None]:

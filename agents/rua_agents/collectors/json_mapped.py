@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from rua_schemas.events import POSITIONS_PER_RECORD, Label
 
-from rua_agents import labels
+from rua_agents import destinations, labels
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Facts, Ignored, RecordParser, draft, party, registered
 from rua_agents.collectors.json_mapping import Item, Rules
@@ -114,7 +114,8 @@ class _Parser(RecordParser):
         session, tool, ticket = item.text("session"), item.text("tool"), item.text("ticket")
         dataset = item.text("dataset")
         leaves = means.kind == "bulk_query" or means.action in ("export", "transfer")
-        to = constants.destination
+        sent_to = item.text("destination")
+        to = (destinations.of_text(sent_to, names) if sent_to else None) or constants.destination
         return Facts(
             kind=means.kind,
             action=means.action,

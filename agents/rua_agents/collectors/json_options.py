@@ -22,6 +22,7 @@ Field = Literal[
     "address",
     "session",
     "dataset",
+    "destination",
     "rows",
     "bytes",
     "subjects",

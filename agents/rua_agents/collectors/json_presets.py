@@ -39,6 +39,7 @@ PRESETS: Mapping[str, JsonOptions] = {
             "address": "address || ip || remote_addr || userIp",
             "session": "session || session_id",
             "dataset": "dataset || url || path",
+            "destination": "destination || recipient",
             "rows": "rows",
             "bytes": "bytes",
             "subjects": "subjects",

@@ -24,6 +24,7 @@ from tests.canaries import FREE, Searcher, planted
 NAMES = KeyRing(KEY, "lazada").at(START_MS)
 SEARCHER = Searcher()
 OWN, OTHER = "111122223333", "444455556666"
+BUCKET = f"s3:{NAMES.pseudonym('destination', 'drop')}"
 ANA = f"arn:aws:iam::{OWN}:user/ana"
 JSON = st.recursive(
     st.one_of(
@@ -244,7 +245,7 @@ def test_a_copy_to_another_bucket_is_a_transfer_and_within_one_is_none() -> None
         call("s3", "CopyObject", asked),
         call("s3", "CopyObject", asked | {"bucketName": "exports"}),
     )[0]
-    assert (out.action, out.dataset, out.destination) == ("transfer", "s3:exports/a/{n}.csv", "s3:drop")
+    assert (out.action, out.dataset, out.destination) == ("transfer", "s3:exports/a/{n}.csv", BUCKET)
     assert (out.destination_external, unknown.destination_external) == (True, None)
     assert (same.kind, same.destination) == ("data_change", None)
 
@@ -257,7 +258,11 @@ def test_replication_into_anothers_bucket_is_a_transfer_and_costs_its_own_length
     asked = {"bucketName": "exports", "ReplicationConfiguration": {"Rule": rules}}
     made = told(call("s3", "PutBucketReplication", asked, resources=owners))[0]
     assert time.process_time() - began < 2
-    assert (made[0].action, made[0].destination, made[0].destination_external) == ("transfer", "s3:b0", True)
+    assert (made[0].action, made[0].destination, made[0].destination_external) == (
+        "transfer",
+        f"s3:{NAMES.pseudonym('destination', 'b0')}",
+        True,
+    )
     assert {one.destination_external for one in made[1:]} == {None}
 
 
@@ -265,7 +270,7 @@ def test_unload_is_an_export_to_the_bucket_that_it_names_and_nothing_else_of_it_
     """Any other statement is a query."""
     unload = "UNLOAD (SELECT email FROM c WHERE name = 'Somchai') TO 's3://drop/x'"
     made = told(*(call("athena", "StartQueryExecution", {"queryString": s}) for s in (unload, "SELECT 1")))[0]
-    assert [(one.kind, one.destination) for one in made] == [("data_export", "s3:drop"), ("data_access", None)]
+    assert [(one.kind, one.destination) for one in made] == [("data_export", BUCKET), ("data_access", None)]
     assert "Somchai" not in repr(made)
 
 

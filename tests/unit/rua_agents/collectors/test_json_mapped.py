@@ -198,6 +198,18 @@ def test_an_outcome_is_a_status_or_a_word(status: Any, outcome: str) -> None:
     assert read(event(status="odd"), outcomes={"ODD": "aborted"})[0].outcome == "aborted"
 
 
+def test_a_mapped_destination_goes_before_the_constant_and_names_no_person() -> None:
+    """Of a URL the company's domain, of anything else a pseudonym."""
+    constants = {"destination": "partner:crm"}
+    made = read(
+        *(event(recipient=to) for to in ("https://in.partner.example/x?a=b", "ana@x.example", None)),
+        constants=constants,
+    )
+    assert made[0].destination == "https:in.partner.example"
+    assert made[1].destination == f"name:{NAMES.pseudonym('destination', 'ana@x.example')}"
+    assert made[2].destination == "partner:crm"
+
+
 def test_a_read_of_many_rows_is_bulk_and_of_fewer_is_not() -> None:
     """An export is an export whatever its size."""
     made = read(*(event(operation=o, rows=n) for o, n in (("view", 9), ("view", 10), ("export", 10))), bulk_rows=10)
