@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 
 from rua_common.clock import Clock, SystemClock
@@ -32,6 +33,7 @@ REPLAY_CHECKPOINT_SECONDS = 0.2  # a world's feeder waits for what is acknowledg
 STATUS_SECONDS = 1.0
 WAIT_SECONDS = 0.2
 SUMMARY_SECONDS = 3_600.0
+TROUBLE_SECONDS = 10.0
 
 
 class Agent:
@@ -186,7 +188,8 @@ class Agent:
     def _tell(self) -> None:
         """Heartbeat, status and summary, when it is time for them."""
         now = self._monotonic()
-        if now - self._beat_at >= self._pulse.seconds():
+        # in trouble sooner: its acknowledgement is what tells that the broker is back
+        if now - self._beat_at >= min(self._pulse.seconds(), TROUBLE_SECONDS if self._health.problem else inf):
             self._beat_at = now
             self._beat()
         if now - self._status_at >= (REPLAY_STATUS_SECONDS if self._settings.replay else STATUS_SECONDS):

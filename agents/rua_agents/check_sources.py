@@ -45,6 +45,7 @@ def source_problems(settings: AgentSettings, source: SourceSettings, keys: Keys 
             wrong = list(_unreadable(path))
             yield from wrong
             readable += [] if wrong else [path]
+        yield from _beside(source)
         if keys is not None:
             yield from _without_time(settings, source, keys, _newest(readable), clock.now_ms())
 
@@ -66,6 +67,9 @@ def _pattern(pattern: str) -> Iterator[str]:
 
 
 def _unreadable(path: str) -> Iterator[str]:
+    if not os.path.exists(path):
+        yield f"{path}: no such file"
+        return
     if not os.access(path, os.R_OK):
         yield f"{path}: not readable by this user: add it to the file's group"
         return
@@ -74,6 +78,15 @@ def _unreadable(path: str) -> Iterator[str]:
             check_encoding(file.read(4))
     except (OSError, RuaError) as why:
         yield f"{path}: {why}"
+
+
+def _beside(source: SourceSettings) -> Iterator[str]:
+    """A log that the source's options name, in which it looks up what its own records do not say."""
+    options = options_of(collector_of(source.source), source.options)
+    for name in options.__struct_fields__:
+        path = getattr(options, name)
+        if name.endswith("_log") and isinstance(path, str):
+            yield from (f"options.{name}: {why}" for why in _unreadable(path))
 
 
 def _without_time(

@@ -95,6 +95,16 @@ def test_directories_patterns_and_encodings_are_told_apart(tmp_path: Path, keys:
     ] == [True] * 3
 
 
+def test_a_log_that_is_looked_into_must_be_there(tmp_path: Path, keys: Keys) -> None:
+    """MariaDB's slow log beside its audit log: without it rows stay unknown in silence."""
+    (tmp_path / "audit.log").write_bytes(sample_of("mariadb-audit"))
+    options, zone = {"slow_log": f"{tmp_path}/slow.log"}, "Asia/Bangkok"
+    source = SourceSettings(source="mariadb-audit", paths=[f"{tmp_path}/audit.log"], zone=zone, options=options)
+    assert wrong(tmp_path, keys, source) == [f"options.slow_log: {tmp_path}/slow.log: no such file"]
+    (tmp_path / "slow.log").write_bytes(b"")
+    assert wrong(tmp_path, keys, source) == []
+
+
 def test_the_directory_of_a_socket_must_be_there(tmp_path: Path, keys: Keys) -> None:
     """Who pushes would find nobody."""
     there = SourceSettings(source="sdk", socket=f"{tmp_path}/agent.sock")
