@@ -158,13 +158,14 @@ def _after_account(tokens: Sequence[Token], at: int) -> int:
 
 
 def table_after(word: str, tokens: Sequence[Token], dialect: str = DEFAULT_DIALECT) -> str | None:
-    """The first table behind this keyword."""
+    """The first table behind this keyword; what FROM calls (`FROM f(1)`) is none."""
     upper = keywords(tokens)
     for at, found in enumerate(upper):
         if found == word:
             skip = at + 1 < len(tokens) and upper[at + 1] in ("ONLY", "LATERAL", "TABLE")
-            table, _ = name_at(tokens, at + 1 + skip, dialect)
-            if table:
+            table, after = name_at(tokens, at + 1 + skip, dialect)
+            called = word == "FROM" and after < len(tokens) and tokens[after].token_type == TokenType.L_PAREN
+            if table and not called:
                 return table
     return None
 

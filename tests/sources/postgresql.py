@@ -32,6 +32,7 @@ log_statement = 'none'
 lc_messages = 'C'
 pgaudit.log = 'read, write, role, ddl, misc, function'
 pgaudit.log_rows = on
+pgaudit.log_relation = on
 pgaudit.log_catalog = off
 fsync = off
 autovacuum = off

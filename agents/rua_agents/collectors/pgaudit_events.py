@@ -10,6 +10,7 @@ from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.pgaudit_statements import Group, OpenStatement, Session
 
 DUMPERS = frozenset(("pg_dump", "pg_dumpall"))
+CATALOGS = ("pg_catalog.", "information_schema.")
 INTERACTIVE = frozenset(("psql", "pgcli", "pgAdmin", "DBeaver", "DataGrip", "TablePlus", "Navicat"))
 # their ROWS column does not count rows that left: 0 there means that nobody knows
 UNCOUNTED = frozenset(("COPY", "FETCH", "MOVE", "DECLARE CURSOR", "EXECUTE", "TRUNCATE TABLE", "CALL"))
@@ -34,7 +35,7 @@ def meaning(group: Group, tool: str | None, bulk_rows: int) -> Meaning:  # noqa:
     if command == "COPY":
         inward = klass == "WRITE" if group.facts.outward is None else not group.facts.outward
         return Meaning("data_change", "alter") if inward else Meaning("data_export", "export")
-    if command == "FETCH" or (tool in DUMPERS and klass == "READ" and command == "SELECT"):
+    if command == "FETCH" or (tool in DUMPERS and klass == "READ" and command == "SELECT" and _holds_data(group)):
         return Meaning("data_export", "export")
     if command == "DECLARE CURSOR":
         return Meaning("data_access", "query")
@@ -50,6 +51,11 @@ def meaning(group: Group, tool: str | None, bulk_rows: int) -> Meaning:  # noqa:
     prepared = command in ("PREPARE", "EXECUTE", "DEALLOCATE") and klass != "FUNCTION"
     reason = "prepared" if prepared else "code_block" if command == "DO" else "routine" if klass == "FUNCTION" else ""
     return Meaning("unknown", "unknown", reason or "session_control")
+
+
+def _holds_data(group: Group) -> bool:
+    """Whether it reads a table that is not the catalog: pg_dump asks much before it dumps."""
+    return group.table is not None and not group.table.startswith(CATALOGS)
 
 
 def events_of(statement: OpenStatement, place: Place, bulk_rows: int) -> list[tuple[int, Draft]]:

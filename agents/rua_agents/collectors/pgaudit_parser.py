@@ -217,7 +217,9 @@ class PgauditParser:
             return statement.text_facts
         names = self._place.keys.at(at_ms)
         texts = self._texts.get(names.epoch) or self._texts.setdefault(names.epoch, Statements(names))
-        if audit.command in WITH_FACTS or audit.klass == "ROLE" or text[:4].upper() == "COPY":
+        # without log_relation pgaudit names no table, and the text has to
+        nameless = audit.table is None and audit.klass in ("READ", "WRITE")
+        if nameless or audit.command in WITH_FACTS or audit.klass == "ROLE" or text[:4].upper() == "COPY":
             facts = texts.facts(text)
         else:
             facts = texts.plain(text)

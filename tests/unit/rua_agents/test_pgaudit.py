@@ -126,6 +126,33 @@ def test_nine_fields_mean_unknown_rows() -> None:
     assert (event.rows, event.rows_quality, event.outcome) == (None, "unknown", "unknown")
 
 
+def test_pg_dump_exports_tables_and_only_reads_the_catalog() -> None:
+    """It asks much before it dumps, and sets its session up by SELECT."""
+    dump = {"application_name": "pg_dump"}
+    made = events(
+        audit(T, 1, "SELECT oid FROM pg_catalog.pg_class", table="pg_catalog.pg_class", rows=400, **dump),
+        audit(T, 2, "SELECT set_config(1)", table="", rows=1, **dump),
+        audit(T, 3, "SELECT * FROM customers", rows=9, **dump),
+    )
+    assert [e.kind for e in made] == ["data_access", "data_access", "data_export"]
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "dataset"),
+    [
+        ("SELECT * FROM crm.customers JOIN orders USING (id)", "SELECT", "shop.crm.customers"),
+        ("UPDATE customers SET a = 1", "UPDATE", "shop.customers"),
+        ("SELECT * FROM leak()", "SELECT", None),
+        ("SELECT 1", "SELECT", None),
+    ],
+)
+def test_without_log_relation_the_text_names_the_table(text: str, command: str, dataset: str | None) -> None:
+    """It is off by default, and then pgaudit names none; a function is no table."""
+    klass = "READ" if command == "SELECT" else "WRITE"
+    (event,) = events(audit(T, 1, text, klass=klass, command=command, table="", rows=3))
+    assert (event.dataset, event.rows) == (dataset, 3)
+
+
 def test_set_role_keeps_the_login_as_actor_and_names_the_role() -> None:
     """Until the session resets it, or ends."""
     ana, boss = NAMES.pseudonym("actor", "ana"), NAMES.pseudonym("actor", "boss")
