@@ -194,15 +194,15 @@ class _Parser:
     def _use(self, record: RawRecord, line: Line) -> None:
         tables = self._memory.tables.setdefault(line.connection, [])
         table = table_of(line.operation, line.database, line.object.partition("|")[0])
-        if table is None or len(tables) >= MAX_TABLES:
+        if table is None:
             raise Ignored("table")
         tables.append(Used(line.query, record.offset, table))
+        del tables[:-MAX_TABLES]
         _bounded(self._memory.tables)
         self._place.tally.merged += 1  # with its statement, which is written when it ends
 
     def _query(self, record: RawRecord, observed_at: int, line: Line, at_ms: int) -> None:
-        # a statement's own tables, and those of what it called: their numbers are higher
-        used = [one.table for one in self._memory.tables.pop(line.connection, []) if one.query >= line.query]
+        used = self._used(line)
         role = self._memory.roles.get(line.connection)
         ran = Ran(
             at_ms,
@@ -223,6 +223,14 @@ class _Parser:
         asks = self._rows is not None and made[0].event.kind in COUNTED_KINDS and line.code == 0
         self._queue(record, line.connection, made, self._key_of(line.head[: self._head_bytes]) if asks else "")
         self._place.tally.replaced += "\ufffd" in line.object
+
+    def _used(self, line: Line) -> list[Table]:
+        """A statement's own tables, and those of what it called: these have higher numbers. Lower are its caller's."""
+        tables = self._memory.tables.pop(line.connection, [])
+        callers = [one for one in tables if one.query < line.query]
+        if callers:
+            self._memory.tables[line.connection] = callers
+        return [one.table for one in tables if one.query >= line.query]
 
     def _login(self, record: RawRecord, observed_at: int, line: Line, at_ms: int) -> None:
         self._forget(line.connection)

@@ -57,8 +57,8 @@ class Table(NamedTuple):
 
 
 def table_of(use: str, database: str, name: str) -> Table | None:
-    """The table, or None if it holds no data: the optimiser's statistics, a sequence that stands in no file."""
-    if (database == "mysql" and name.endswith("_stats")) or _SEQUENCE.fullmatch(name):
+    """The table, or None if it holds no data: statistics, routines, a sequence that stands in no file."""
+    if (database == "mysql" and (name.endswith("_stats") or name == "proc")) or _SEQUENCE.fullmatch(name):
         return None
     return Table(use, _qualified(quoted_name(database, DIALECT), quoted_name(name, DIALECT)))
 
