@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rua_agents.collectors import Draft
 from rua_agents.parse import drafts, number
 from rua_agents.pseudonyms import KeyRing
+from rua_agents.reader import FileStatus
 from rua_agents.settings import collector_of, options_of, zone_of
+from rua_agents.status import SourceStatus, Status
 from rua_agents.stream import Origin
 from rua_agents.tally import Tally
 from rua_common.clock import ManualClock
@@ -90,3 +93,41 @@ def web_line(at_ms: int, req: str = "GET /export/a.csv HTTP/1.1", **fields: Any)
     record: dict[str, Any] = {"msec": at_ms / 1_000, "addr": "192.0.2.7", "user": "", "req": req, "status": 200}
     record |= {"body_bytes_sent": 10, "completion": "OK", "ua": "curl/8.1"} | fields
     return json.dumps({k: v for k, v in record.items() if v is not None}).encode() + b"\n"
+
+
+def a_status(**changed: Any) -> Status:
+    """What an agent with one file, a little behind, and some of everything, says of itself."""
+    fates = {"records": 9, "events": 2, "merged": 2}
+    ignored, failed = {"static": 1}, {"no_time": 1, "not_json": 2}
+    status = Status(
+        platform="lazada",
+        agent_id="agent-1",
+        agent_epoch=START_MS,
+        files=[FileStatus("/var/log/a.log", "nginx-json", "0" * 32, 90, 5_000_100, acked_offset=100, lag_ms=75_000)],
+        problems={},
+        events_produced=3,
+        events_acked=2,
+        events_failed=0,
+        records=9,
+        merged=2,
+        split=0,
+        ignored=ignored,
+        failed=failed,
+        lag_bytes=5_000_000,
+        watermark_done_ms=0,
+        drained=False,
+        clock_offset_ms=-7,
+        clock_error_ms=2,
+        at_ms=START_MS + 7_260_000,
+        lag_ms=75_000,
+        sources={"nginx-json": SourceStatus(read_bytes=10, ignored=ignored, failed=failed, **fates)},
+        dropped={"spool_full": 4},
+        chain_seq=3,
+        checkpoint_ms=START_MS + 7_257_500,
+        spool_records=12,
+        spool_bytes=4_096,
+        rss_bytes=40 << 20,
+        started_ms=START_MS,
+        version="1.2.3",
+    )
+    return msgspec.structs.replace(status, **changed)

@@ -21,8 +21,7 @@ from rua_common.clock import ManualClock
 from rua_common.kafka import KafkaOptions
 from rua_schemas.released import released
 
-from tests.agent_rig import START_MS, sample_of, web_line
-from tests.unit.rua_agents.test_show import a_status
+from tests.agent_rig import START_MS, a_status, sample_of, web_line
 
 CLOCK = ManualClock(START_MS)
 
