@@ -12,6 +12,7 @@ __all__ = ["COLLECTORS", "BatchParser", "Collector", "Draft", "Parser", "Place"]
 MODULES: Mapping[str, str] = {
     "auditd": "auditd:Auditd",
     "auth-log": "auth_log:AuthLog",
+    "clickhouse-query-log": "clickhouse_query_log:ClickhouseQueryLog",
     "cloudtrail": "cloudtrail:Cloudtrail",
     "envoy-json": "envoy_json:EnvoyJson",
     "envoy-text": "envoy_text:EnvoyText",
