@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -31,6 +32,7 @@ NOWHERE = frozenset(("null", "values", "view", "input", "numbers"))
 LOOKS = frozenset(("Show", "Describe", "Explain", "Exists", "Set", "Use", "KillQuery", "AsyncInsertFlush", "Check"))
 _EMPTY = frozenset(("system.one", "system.numbers"))
 _TELLING = ("_log", "processes", "users", "grants", "roles", "sessions")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}", re.ASCII)
 _FUNCTION = "_table_function."
 _UNNAMED = frozenset(("::", "0.0.0.0", "::ffff:0.0.0.0"))  # noqa: S104 - no address to bind to
 
@@ -260,6 +262,8 @@ def _is_quiet(table: str) -> bool:
 def _elsewhere(said: Told, names: Pseudonymiser) -> Means:
     """INSERT INTO FUNCTION, BACKUP: a file of the server's is an export, another system gets a transfer."""
     function, target = said.function or "", said.target or ""
+    if not _is_word(function):
+        function = "function"
     if function in HERE:
         return Means("data_export", "export", destinations.of_file(target, names))
     if not target:
@@ -310,10 +314,16 @@ def _tool(value: Mapping[str, Any]) -> str | None:
     return labels.product(named) if named else None
 
 
+def _is_word(name: str) -> bool:
+    """Whether it can be the server's own name for something, and nobody's."""
+    return _WORD.fullmatch(name) is not None and not labels.is_personal(name)
+
+
 def _labels(value: Mapping[str, Any], query: Query, by: str | None) -> tuple[Label, ...]:
-    found = {"by": by, "function": ",".join(f for f in query.functions if f.isalnum())[: labels.MAX_CHARACTERS]}
-    if query.kind not in ("Select", "Insert"):
-        found["command"] = query.kind.lower() if query.kind.isalpha() else ""
+    functions = ",".join(name for name in query.functions if _is_word(name))
+    found = {"by": by, "function": functions[: labels.MAX_CHARACTERS]}
+    if query.kind not in ("Select", "Insert") and _is_word(query.kind):
+        found["command"] = query.kind.lower()
     read = number(value.get("read_rows"))
     found["read_rows"] = str(read) if read else ""
     if query.said.named > len(query.said.names):
