@@ -134,9 +134,19 @@ class Session:
             raise BadConfiguration("a replay's configuration does not change", file=str(self._config), key="replay")
 
     def _listen(self, http: HttpSettings | None) -> None:
-        old, self._endpoint = self._endpoint, Endpoint(http.listen, self._board) if http else None
-        if old:
-            old.close()
+        """Answers there from now on; if that cannot be, where it did before.
+
+        Raises:
+            BadConfiguration: the address cannot be used.
+        """
+        if self._endpoint:
+            self._endpoint.close()  # first: the new address may hold the same port
+        try:
+            self._endpoint = Endpoint(http.listen, self._board) if http else None
+        except BadConfiguration:
+            before = self._settings.http if self._endpoint else None
+            self._endpoint = Endpoint(before.listen, self._board) if before else None
+            raise
 
     def _stop(self, _: int, __: FrameType | None) -> None:
         self._signals += 1

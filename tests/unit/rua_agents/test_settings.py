@@ -43,6 +43,8 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
         ("state_dir", "statedir", 3, "statedir"),
         ("platform: lazada", "limits: {record_bytes: -5}\nplatform: lazada", 1, "allowed: 1024 to 268435456"),
         ("paths: [/var/log/nginx/a.log]", "paths: []", 8, "names no file"),
+        ('"127.0.0.1:9092"', '"127.0.0.1:9092", username: ana', 4, "there is no login with PLAINTEXT"),
+        ('"127.0.0.1:9092"', '"127.0.0.1:9092", mechanism: GSSAPI', 4, "SCRAM-SHA-512"),
         ("host: db-1", "socket: /run/a.sock", 6, "listens at no socket"),
         ("host: db-1", "envelope: lxc", 6, "allowed: cri, docker, none"),
         ("platform: lazada", "limits: {nice: 20}\nplatform: lazada", 1, "allowed: 0 to 19"),
