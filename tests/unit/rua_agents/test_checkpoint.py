@@ -31,6 +31,18 @@ def test_a_damaged_one_is_put_aside_and_everything_is_read_again(tmp_path: Path)
         assert file.path.with_suffix(".damaged").read_bytes() == damaged
 
 
+def test_one_that_is_torn_at_any_byte_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As a power cut leaves it: shorter, or as long and filled with zeros; the agent starts and says so."""
+    file = CheckpointFile(tmp_path)
+    file.write(MADE)
+    whole = file.path.read_bytes()
+    for at in range(len(whole)):
+        for torn in (whole[:at], whole[:at] + b"\0" * (len(whole) - at)):
+            file.path.write_bytes(torn)
+            assert file.read("lazada") is None
+    assert caplog.text.count("is damaged") == 2 * len(whole)
+
+
 def test_a_half_written_new_one_does_not_touch_the_old_one(tmp_path: Path) -> None:
     """As a power cut leaves it."""
     file = CheckpointFile(tmp_path)

@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rua_agents.tail import GONE_MS, TWIN_MS
+from rua_agents.stream import SILENCE_MS
+from rua_agents.tail import GONE_MS, REST_MS, SCAN_MS, TWIN_MS, Watched
 
-from tests.agent_rig import DATA, START_MS, audit, parse
-from tests.tail_rig import Follower, append, close_all, lines
+from tests.agent_rig import DATA, START_MS, audit, origin, parse, web_line
+from tests.tail_rig import LIMITS, Follower, append, close_all, lines
+
+HOUR_MS = 3_600_000
 
 
 @pytest.fixture(autouse=True)
@@ -226,3 +229,78 @@ def test_files_are_merged_by_time_within_a_turn(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_bytes(lines(1, 3, 5))
     (tmp_path / "b.log").write_bytes(lines(2, 4))
     assert Follower(f"{tmp_path}/*.log").poll().bytes == [1, 2, 3, 4, 5]
+
+
+def test_a_file_of_one_short_line_is_read_at_once(tmp_path: Path) -> None:
+    """Case TL-01: no fingerprint has to fill up before a file counts; one event within five seconds."""
+    shutil.copy(DATA / "tail_tiny.log", tmp_path / "a.log")
+    (tmp_path / "a.log").chmod(0o600)
+    assert Follower(f"{tmp_path}/*.log").poll(0, turns=1).bytes == [501]
+    empty = tmp_path / "b.log"
+    empty.touch()
+    follower = Follower(f"{tmp_path}/b.log").poll().poll(REST_MS).poll()
+    empty.write_bytes((DATA / "tail_tiny.log").read_bytes())
+    assert follower.poll(SCAN_MS).bytes == [501]
+
+
+@pytest.mark.parametrize("leap_ms", [-27 * HOUR_MS, 27 * HOUR_MS, -START_MS - 27 * HOUR_MS])
+def test_a_clock_that_jumps_stops_nothing(tmp_path: Path, leap_ms: int) -> None:
+    """Files are looked for, silence completes statements and rotated files end by a clock that only goes forward."""
+    log = tmp_path / "a.json"
+    log.write_bytes(audit(START_MS, 1, "SELECT 1 FROM t"))
+    follower = Follower(f"{tmp_path}/a.json", source="pgaudit-jsonlog").poll()
+    log.rename(tmp_path / "a.json.1")
+    log.write_bytes(audit(START_MS, 2, "SELECT 1 FROM t"))
+    now_ms = START_MS + leap_ms
+    follower.poll(now_ms=now_ms).poll(SILENCE_MS, now_ms=now_ms)
+    assert len(set(follower.events)) == 2
+    follower.poll(GONE_MS, now_ms=now_ms).poll(GONE_MS, now_ms=now_ms)
+    assert [file.path for file in follower.tail.files()] == [str(log)]
+    again = follower.restarted(f"{tmp_path}/a.json").poll(now_ms=START_MS)
+    assert again.poll(GONE_MS, now_ms=START_MS).events == []
+
+
+def test_an_event_says_when_it_happened_and_when_it_was_read(tmp_path: Path) -> None:
+    """A record of 27 hours ago or of tomorrow is an event like any other; one of 1969 is counted, not passed over."""
+    times = [START_MS - 27 * HOUR_MS, START_MS + 27 * HOUR_MS]
+    for source, line in (
+        ("nginx-json", web_line),
+        ("pgaudit-jsonlog", lambda at: audit(at, at % 97, "SELECT 1 FROM t")),
+    ):
+        log = tmp_path / f"{source}.log"
+        log.write_bytes(b"".join(map(line, [*times, -HOUR_MS])))
+        made, tally = parse(source, log.read_bytes())
+        assert [(event.occurred_at, event.observed_at) for event in made] == [(at, START_MS) for at in times]
+        assert (tally.failed.total(), tally.open) == (1, 0)
+        assert sorted(Follower(str(log), source=source).poll().poll(SILENCE_MS).events) == sorted(
+            e.event_id for e in made
+        )
+
+
+def test_two_sources_may_follow_one_file(tmp_path: Path) -> None:
+    """As sudo and the log of logins do: each takes its own records and its own place in the checkpoint."""
+    (tmp_path / "a.log").write_bytes(lines(1) + audit(START_MS, 1, "SELECT 1 FROM t"))
+    path = [f"{tmp_path}/a.log"]
+    follower = Follower()
+    watched = [Watched(origin("nginx-json"), path), Watched(origin("pgaudit-jsonlog"), path)]
+    follower.tail.reconfigure(watched, LIMITS)
+    follower.poll().poll(3_000)
+    assert sorted(file.source for file in follower.tail.files()) == ["nginx-json", "pgaudit-jsonlog"]
+    assert len(set(follower.events)) == 2
+
+
+def test_a_header_without_a_time_costs_no_lasting_id(tmp_path: Path) -> None:
+    """As slow logs have after each rotation: the id comes from the first record that holds one; the header waits."""
+    log = tmp_path / "a.log"
+    log.write_bytes(b"{}\n" * 3)
+    follower = Follower(f"{tmp_path}/a.log").poll()
+    assert follower.tally.records == 0
+    (before,) = (state for state in follower.tail.dump() if state.inode)
+    assert before.offset == 0
+    append(log, lines(1))
+    assert follower.poll().bytes == [1]
+    assert follower.tally.records == 4
+    assert Follower(f"{tmp_path}/a.log").poll().events == follower.events
+    other = Follower(f"{tmp_path}/b.log")
+    (tmp_path / "b.log").write_bytes(b"{}\n" * 30)
+    assert other.poll().tally.records == 30
