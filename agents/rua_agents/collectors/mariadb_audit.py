@@ -15,13 +15,11 @@ from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Ignored, Unreadable, draft, party, reason_of
 from rua_agents.collectors.mariadb_lines import (
     HEAD_BYTES,
-    MOST_SERVER_BYTES,
-    MOST_USER_BYTES,
-    STAMP_BYTES,
     Line,
     local_ms,
     read_line,
 )
+from rua_agents.collectors.mariadb_refused import HELD_BYTES, Refused
 from rua_agents.collectors.mysql_statements import (
     Counts,
     Made,
@@ -44,13 +42,8 @@ LOGINS = frozenset(("CONNECT", "FAILED_CONNECT", "CHANGEUSER"))
 COUNTED_KINDS = frozenset(("data_access", "data_export", "data_change"))
 PATIENCE_MS = 2_000
 """The slow log has so long, by the times of the audit log's records."""
-REACH_BYTES = MOST_USER_BYTES + MOST_SERVER_BYTES + 32
-"""So far back a user's name of several lines can reach."""
-HELD_BYTES = 2 * REACH_BYTES
-"""An event is held until so much more was written, for a refused login is written twice: as such, and when it ends."""
 DOUBTFUL = Label(key="doubtful", value="user_name_of_several_lines")
-MAX_WAITING, MAX_CONNECTIONS, MAX_TABLES, MAX_REFUSED = 10_000, 10_000, 64, 100
-MAX_RECORD_BYTES = 2_048
+MAX_WAITING, MAX_CONNECTIONS, MAX_TABLES = 10_000, 10_000, 64
 
 
 class MariadbAuditOptions(Struct, frozen=True):
@@ -84,14 +77,6 @@ class Waiting(msgspec.Struct, array_like=True):
     counts: Counts = Counts()
 
 
-class Recent(msgspec.Struct, array_like=True):
-    """A record that a name could have brought."""
-
-    offset: int
-    key: str
-    """Recognises its bytes but for their time."""
-
-
 class Memory(msgspec.Struct, omit_defaults=True):
     """What is remembered between two records."""
 
@@ -101,10 +86,7 @@ class Memory(msgspec.Struct, omit_defaults=True):
     roles: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     """Connection → the role that it took, by key epoch."""
     queue: list[Waiting] = msgspec.field(default_factory=list)
-    recent: list[Recent] = msgspec.field(default_factory=list)
-    """The records in reach, the latest first."""
-    refused: dict[str, list[Recent]] = msgspec.field(default_factory=dict)
-    """Connection that was refused → the records in reach of its name."""
+    refused: Refused = msgspec.field(default_factory=Refused)
 
 
 class MariadbAudit:
@@ -166,13 +148,13 @@ class _Parser:
             line = read_line(record.data, truncated=record.truncated)
             at_ms = local_ms(line.stamp, self._place.zone, memory.latest_ms)
             memory.latest_ms = at_ms
-            self._unmask(line)
+            self._doubt(memory.refused.forged_by(line))
             self._take(record, observed_at, line, at_ms)
         except Ignored as why:
             tally.ignored[str(why)] += 1
         except (Unreadable, BadTime) as why:
             tally.fail(reason_of(why), MariadbAudit.name, record.offset, record.data)
-        self._note(record)
+        memory.refused.note(record, self._key_of_record)
         return self._due(record.offset)
 
     def flush(self) -> list[Draft]:
@@ -282,28 +264,10 @@ class _Parser:
             one.key = ""
         return not one.key
 
-    def _unmask(self, line: Line) -> None:
-        """What stands before a refused login, and again before its end, came with the name that was sent."""
-        memory = self._memory
-        if line.operation == "FAILED_CONNECT":
-            memory.refused[line.connection] = list(memory.recent)
-            _bounded(memory.refused, MAX_REFUSED)
-        elif line.operation == "DISCONNECT" and line.connection in memory.refused:
-            before = memory.refused.pop(line.connection)
-            for one, again in zip(before, memory.recent, strict=False):
-                if one.key != again.key:
-                    break
-                self._doubt((one.offset, again.offset))
-
-    def _note(self, record: RawRecord) -> None:
-        """Keeps what the records in reach look like."""
-        text = record.data[STAMP_BYTES : STAMP_BYTES + MAX_RECORD_BYTES].decode("latin-1")
-        key = self._place.keys.at(0).pseudonym("record", text)[:16]
-        reach = [one for one in self._memory.recent if one.offset >= record.offset - REACH_BYTES]
-        self._memory.recent = [Recent(record.offset, key), *reach]
-
-    def _doubt(self, offsets: tuple[int, ...]) -> None:
+    def _doubt(self, offsets: list[int]) -> None:
         """The events of these records name nobody, and their tables are no statement's."""
+        if not offsets:
+            return
         for one in self._memory.queue:
             event = one.made.event
             if one.offset in offsets:
@@ -328,7 +292,10 @@ class _Parser:
         text = b"".join(head.split()).decode("latin-1")
         return self._place.keys.at(0).pseudonym("statement_text", text)
 
+    def _key_of_record(self, data: bytes) -> str:
+        return self._place.keys.at(0).pseudonym("record", data.decode("latin-1"))[:16]
 
-def _bounded(kept: dict[str, Any], most: int = MAX_CONNECTIONS) -> None:
-    while len(kept) > most:
+
+def _bounded(kept: dict[str, Any]) -> None:
+    while len(kept) > MAX_CONNECTIONS:
         kept.pop(next(iter(kept)))
