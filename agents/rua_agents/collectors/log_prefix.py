@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
+from itertools import islice
 from typing import NamedTuple
 
 NAME_BYTES = 63  # NAMEDATALEN - 1: the server cuts longer names
@@ -45,6 +47,9 @@ _SEVERITY = re.compile(
     rb"|DETAIL|HINT|QUERY|CONTEXT|LOCATION|BACKTRACE|STATEMENT):  "
 )
 LONGEST_SEVERITY = 12
+MOST_SEVERITIES = 48
+"""So many fit into the names of a prefix, each of which may hold some."""
+ENDINGS = 2_048
 ADDITIONS = frozenset((b"DETAIL", b"HINT", b"QUERY", b"CONTEXT", b"LOCATION", b"BACKTRACE", b"STATEMENT"))
 """Lines that tell more of the report before them."""
 
@@ -83,47 +88,46 @@ class Part(NamedTuple):
         return self.escape != "a" or len(_ESCAPED_BYTE.sub(b"?", text.strip(b" "))) <= NAME_BYTES
 
 
+Spans = dict[str, tuple[int, int]]
+"""Escape → where its text stands."""
+
+
 class Reading(NamedTuple):
-    """One way to read a line: where its severity begins and its message, and how many parts its prefix has."""
+    """One way to read a line: its severity, where that begins and the message, and the fields that are beyond doubt."""
 
     severity: bytes
     end: int
     message: int
-    parts: int
+    spans: Spans
 
 
 class Head:
     """The start of a line, and all ways to read it."""
 
-    def __init__(self, parts: Sequence[Part], session_from: int, window: bytes) -> None:
+    def __init__(self, opening: tuple[int, Spans] | None, endings: Sequence[Ending], window: bytes) -> None:
         self.window = window
-        self._parts = parts
-        found = [(m.start(), m) for m in _SEVERITY.finditer(window)]
-        self._reached = reach(parts, window[: found[-1][0]]) if found else [[0]]
-        ends = {n: set(self._reached[n]) for n in sorted({session_from, len(parts)}) if n < len(self._reached)}
-        self.readings = [
-            Reading(m[1], at, m.end(), n) for at, m in found for n, reached in ends.items() if at in reached
-        ]
-
-    def spans(self, reading: Reading) -> dict[str, tuple[int, int]]:
-        """Of every escape that this reading tells beyond doubt, where its text stands."""
-        on_the_way = [reading.end]
-        known: dict[str, tuple[int, int]] = {}
-        for n in range(reading.parts - 1, -1, -1):
-            part, after = self._parts[n], on_the_way
-            on_the_way = [p for p in self._reached[n] if _leads(part, self.window, p, after)]
-            if part.escape and len(on_the_way) == len(after) == 1:
-                known.setdefault(part.escape, (on_the_way[0], after[0]))
-        return known
+        self.readings: list[Reading] = []
+        if opening is None:
+            return
+        start, spans = opening
+        for found in islice(_SEVERITY.finditer(window, start), MOST_SEVERITIES):
+            for ending in endings:
+                rest = ending(window[start : found.start()])
+                if rest is not None:
+                    whole = spans | {escape: (start + a, start + b) for escape, (a, b) in rest.items()}
+                    self.readings.append(Reading(found[1], found.start(), found.end(), whole))
 
     def fields(self, reading: Reading) -> dict[str, bytes]:
-        """The texts of these."""
-        return {escape: self.window[a:b].strip(b" ") for escape, (a, b) in self.spans(reading).items()}
+        """The texts that this reading tells beyond doubt."""
+        return {escape: self.window[a:b].strip(b" ") for escape, (a, b) in reading.spans.items()}
 
     def key(self, reading: Reading) -> bytes:
         """The prefix without the line's number: the same for all lines of one report."""
-        a, b = self.spans(reading).get("l", (reading.end, reading.end))
+        a, b = reading.spans.get("l", (reading.end, reading.end))
         return self.window[:a] + b"\0" + self.window[b : reading.end]
+
+
+Ending = Callable[[bytes], Spans | None]
 
 
 class Prefix:
@@ -134,33 +138,62 @@ class Prefix:
     """
 
     def __init__(self, text: str) -> None:
-        self._parts = tuple(_parts(text))
-        escapes = [part.escape for part in self._parts]
+        parts = list(split(text))
+        escapes = [part.escape for part in parts]
         for needed, what in ((TIMES, "time (%m)"), (PROCESSES, "process (%p) or session (%c)")):
             if not set(needed) & set(escapes):
                 raise BadPrefix(f"prefix {text!r} names no {what}; add it to log_line_prefix, and here")
-        self._parts = tuple(part for part in self._parts if part.escape != "q")
-        self._session_from = escapes.index("q") if "q" in escapes else len(self._parts)
-        self.longest = sum(len(p.literal) + p.longest for p in self._parts) + LONGEST_SEVERITY
-        texts = [n for n, part in enumerate(self._parts) if part.longest and part.fixed is None]
-        self._opening = self._parts[: texts[0] if texts else len(self._parts)]
+        stop = escapes.index("q") if "q" in escapes else len(parts)
+        parts = [part for part in parts if part.escape != "q"]
+        free = next((n for n, part in enumerate(parts) if part.escape and part.fixed is None), len(parts))
+        self.longest = sum(len(p.literal) + p.longest for p in parts) + LONGEST_SEVERITY
+        self._opening, rest = parts[: min(free, stop)], parts[min(free, stop) :]
+        short = parts[len(self._opening) : stop]
+        # the same names come again and again: what their part of a prefix means is remembered
+        self._endings = [
+            lru_cache(ENDINGS)(partial(endings_of, one)) for one in ([rest] if short == rest else [short, rest])
+        ]
 
     def head(self, data: bytes) -> Head:
         """All ways to read the start of this record."""
-        return Head(self._parts, self._session_from, data[: self.longest])
-
-    def opens(self, data: bytes) -> bool:
-        """Whether a record seems to begin here, whatever follows the parts of fixed form."""
-        return len(reach(self._opening, data[: self.longest])) == len(self._opening) + 1
+        window = data[: self.longest]
+        return Head(self._opened(window), self._endings, window)
 
     def unfinished(self, data: bytes) -> bool:
         """Whether a record begins here whose prefix does not end: a name in it holds a line feed."""
         short = len(data) < self.longest
-        return short and _SEVERITY.search(data) is None and self.opens(data)
+        return short and _SEVERITY.search(data) is None and self._opened(data) is not None
 
     def may_add(self, line: bytes) -> bool:
         """Whether some way to read this line might add to the report before it; cheap."""
         return any(m[1] in ADDITIONS for m in _SEVERITY.finditer(line, 0, self.longest))
+
+    def _opened(self, window: bytes) -> tuple[int, Spans] | None:
+        """Where the parts of fixed form end with which every record begins, or None if none begins here."""
+        at, spans = 0, Spans()
+        for part in self._opening:
+            literal = part.literal and window.startswith(part.literal, at)
+            end = part.fixed_end(window, at) if part.fixed else at + len(part.literal) if literal else None
+            if end is None:
+                return None
+            if part.escape:
+                spans[part.escape] = at, end
+            at = end
+        return at, spans
+
+
+def endings_of(parts: Sequence[Part], text: bytes) -> Spans | None:
+    """Reads the text as these parts: which escapes are beyond doubt, or None if it cannot be read so."""
+    reached = reach(parts, text)
+    if len(reached) <= len(parts) or len(text) not in reached[-1]:
+        return None
+    on_the_way, known = [len(text)], Spans()
+    for n in range(len(parts) - 1, -1, -1):
+        after = on_the_way
+        on_the_way = [p for p in reached[n] if _leads(parts[n], text, p, after)]
+        if parts[n].escape and len(on_the_way) == len(after) == 1:
+            known[parts[n].escape] = on_the_way[0], after[0]
+    return known
 
 
 def reach(parts: Sequence[Part], window: bytes) -> list[list[int]]:
@@ -211,7 +244,8 @@ def _leads(part: Part, window: bytes, start: int, ends: list[int]) -> bool:
     return n < len(ends) and part.fits(window[start : ends[n]])
 
 
-def _parts(text: str) -> Iterator[Part]:
+def split(text: str) -> Iterator[Part]:
+    """The parts of a `log_line_prefix`."""
     literal, at = "", 0
     for found in _ESCAPE.finditer(text):
         literal += text[at : found.start()]

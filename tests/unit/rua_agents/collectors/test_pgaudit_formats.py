@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rua_agents.pseudonyms import KeyRing
 
-from tests.agent_rig import KEY, START_MS, pg_line, sample_of
+from tests.agent_rig import KEY, START_MS, pg_line, sample_of, stamp
 from tests.pg_rig import PREFIX, csv_line, read, text_line, told
 
 NAMES = KeyRing(KEY, "lazada").at(0)
@@ -45,6 +45,26 @@ def test_with_the_session_in_the_prefix_stderr_knows_it_too() -> None:
     line = text_line(START_MS, "AUDIT: SESSION,1,1,READ,SELECT,,,x,<none>,1").replace(b"[7]", b"[7] 6b0613c7.7", 1)
     (text,), _ = read("pgaudit-stderr", line, prefix=PREFIX.replace("[%p]", "[%p] %c"))
     assert text.session == csv.session is not None
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    ("written", "zone", "at_ms"),
+    [
+        ("2026-10-25 02:30:00.250 CEST", "Europe/Berlin", 1_792_888_200_250),
+        ("2026-10-25 02:30:00.250 CET", "Europe/Berlin", 1_792_891_800_250),
+        ("2569-03-02 17:00:00.250 +07", None, 1_772_445_600_250),
+        ("2026-03-02 15:45:00.250 +0545", None, 1_772_445_600_250),
+        ("2026-03-02 17:00:00.250 ICT", "Asia/Bangkok", 1_772_445_600_250),
+        ("2026-03-02 17:00:00.250 ICT", None, None),
+    ],
+)
+def test_times_are_read_as_the_server_writes_them(source: str, written: str, zone: str | None, at_ms: int) -> None:
+    """Both hours that a clock shows twice, Buddhist years, zones as numbers, and names where a zone is configured."""
+    line = line_of(source, START_MS, "AUDIT: SESSION,1,1,READ,SELECT,,,x,<none>,1")
+    made, tally = read(source, line.replace(stamp(START_MS).encode(), written.encode()), zone=zone)
+    assert [e.occurred_at for e in made] == ([at_ms] if at_ms else [])
+    assert tally.failed == ({} if at_ms else {"no_time": 1})
 
 
 @pytest.mark.parametrize("source", SOURCES)

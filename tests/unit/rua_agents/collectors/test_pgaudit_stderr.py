@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, strategies as st
-from rua_agents.collectors.log_prefix import BadPrefix, Prefix, reach
+from rua_agents.collectors.log_prefix import MOST_SEVERITIES, BadPrefix, Prefix, reach, split
 from rua_agents.collectors.stderr_reports import Report, ReportSplitter
 from rua_agents.pseudonyms import KeyRing
 
@@ -235,7 +235,8 @@ def test_whatever_the_names_are_a_field_is_the_true_one_or_unknown(
 def test_the_work_of_a_prefix_is_bounded_by_its_own_length(unit: str, times: int) -> None:
     """Whoever writes a line of megabytes of separators costs no more than one of a kilobyte."""
     prefix = Prefix(PREFIX)
-    data = f"{stamp(T)} [7] {unit * times}".encode()
-    head = prefix.head(data)
+    head = prefix.head(f"{stamp(T)} [7] {unit * times}".encode())
     assert len(head.window) <= prefix.longest < 1_024
-    assert sum(len(places) for places in reach(prefix._parts, head.window)) <= 8 * prefix.longest
+    assert len(head.readings) <= 2 * MOST_SEVERITIES
+    parts = list(split(PREFIX.partition("%q")[2]))
+    assert sum(len(places) for places in reach(parts, head.window)) <= 8 * prefix.longest
