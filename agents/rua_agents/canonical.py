@@ -27,7 +27,7 @@ def canonical_text(value: str) -> str:
     """NFC, lower case, without blanks at the ends."""
     if value.isascii():
         return value.strip().lower()
-    return normalize("NFC", normalize("NFC", value).strip().lower())
+    return normalize("NFC", value.strip().lower())
 
 
 def canonical_name(value: str) -> str:

@@ -30,9 +30,7 @@ class Signer:
 
     def signed(self, heartbeat: Heartbeat) -> Heartbeat:
         """The heartbeat with the key's id and a signature over all of it."""
-        named = msgspec.structs.replace(
-            heartbeat, signing_key_id=self.key_id, signature_version=current_version(), signature=None
-        )
+        named = msgspec.structs.replace(heartbeat, signing_key_id=self.key_id, signature_version=current_version())
         signature = self._key.sign(signed_bytes(named)).signature.hex()
         return msgspec.structs.replace(named, signature=signature)
 

@@ -34,6 +34,7 @@ class Broker:
         self.beats: list[Heartbeat] = []
         self.acked = self.marked = self.dead = 0
         self.acknowledges = True
+        self.refused_beats = 0
         self.room = 1_000
         self.then: list[Callable[[], None]] = []
         self.sealer = Sealer(0)
@@ -59,9 +60,13 @@ class Broker:
             message = self.sealer.sealed(draft if isinstance(draft, Written) else written(draft))
             self.sent.append(decode(message, TelemetryEvent))
 
-    def beat(self, heartbeat: Heartbeat, acked: Any) -> None:
-        """Takes a heartbeat."""
+    def beat(self, heartbeat: Heartbeat, acked: Any) -> bool:
+        """Takes a heartbeat, if there is room."""
+        if self.refused_beats:
+            self.refused_beats -= 1
+            return False
         self.beats.append(heartbeat)
+        return True
 
     def mark(self) -> None:
         """As the emitter's."""
@@ -167,3 +172,30 @@ def test_a_heartbeat_tells_up_to_where_the_numbering_is_acknowledged(tmp_path: P
     last = done.beats[-1]
     assert (last.last_seq, last.events_acked, last.records_failed, last.files, last.lag_bytes) == (3, 3, 1, 1, 0)
     assert done.beats[0].last_seq == 0
+
+
+def test_a_stop_is_planned_and_the_last_heartbeat_says_so_and_covers_everything(tmp_path: Path) -> None:
+    """Else every upgrade would be an alert; a stop that leaves events behind is none that was planned."""
+    (tmp_path / "a.log").write_bytes(web_line(START_MS) * 3)
+    done = run(tmp_path, lambda _: None)
+    *before, last = done.beats
+    assert all(beat.quiet_until is None for beat in before)
+    assert last.quiet_until
+    assert (last.chain_seq, last.chain_head) == (3, done.chain_head)
+    (tmp_path / "a.log").write_bytes(web_line(START_MS) * 5)
+    torn = run(tmp_path, lambda _: None, acknowledges=False)
+    assert all(beat.quiet_until is None for beat in torn.beats)
+    assert {(beat.previous_epoch, beat.previous_seq, beat.previous_head) for beat in torn.beats} == {
+        (last.agent_epoch, 3, done.chain_head)
+    }
+
+
+def test_a_heartbeat_that_found_no_room_leaves_no_gap_in_their_numbers(tmp_path: Path) -> None:
+    """A gap would mean that somebody withheld one."""
+
+    def full(broker: Broker) -> None:
+        broker.refused_beats = 2
+
+    done = run(tmp_path, *[lambda _: None] * 12, full, *[lambda _: None] * 40)
+    assert len(done.beats) > 2
+    assert [beat.beat_seq for beat in done.beats] == list(range(1, len(done.beats) + 1))

@@ -13,7 +13,7 @@ from rua_agents.tally import shape
 from rua_schemas.codec import encode
 
 from tests.agent_rig import START_MS, origin, parse, sample_of, zone_name
-from tests.canaries import ALL, FREE, SHAPED, Searcher, planted
+from tests.canaries import ALL, FREE, SHAPED, THAI_NAME, Searcher, planted
 
 SEARCHER = Searcher()
 PER_EXAMPLE = 60
@@ -75,3 +75,8 @@ def test_the_search_finds_every_canary_in_every_disguise(canary: str) -> None:
         assert SEARCHER.found(b"before " + disguised + b" behind"), disguised
     assert not SEARCHER.found(b"nothing personal here")
     assert not SEARCHER.found(shape(f"user {text} logged in").encode())
+
+
+def test_of_a_thai_name_not_even_the_vowels_are_logged() -> None:
+    """They are marks, no letters, for a regular expression."""
+    assert shape(f"user {THAI_NAME} logged in") == "user x x x"

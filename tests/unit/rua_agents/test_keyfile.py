@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,9 +42,14 @@ def test_one_key_is_epoch_one_however_it_is_written(tmp_path: Path, content: byt
     assert read_keys(file_of(tmp_path, content)) == single(KEY)
 
 
-def test_a_list_says_which_key_holds_when(tmp_path: Path) -> None:
-    """A date without a zone is UTC's."""
-    found = read_keys(file_of(tmp_path, "# ours\n" + listed(FIRST, SECOND)))
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Bangkok"])
+def test_a_list_says_which_key_holds_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    """A date without a zone is UTC's, whatever the zone of the process: hosts must not differ."""
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", zone)
+        time.tzset()
+        found = read_keys(file_of(tmp_path, "# ours\n" + listed(FIRST, SECOND)))
+    time.tzset()
     assert found == (KeyEpoch(1, 1_767_225_600_000, KEY), KeyEpoch(2, SUMMER_MS, OTHER, 30 * DAY_MS))
 
 
@@ -66,6 +72,8 @@ def test_a_destroyed_key_leaves_its_epoch(tmp_path: Path) -> None:
         ([FIRST, SECOND | {"overlap_days": 5_000}], "out of range.*366"),
         ([FIRST, SECOND | {"overlap_days": "-1"}], "out of range.*366"),
         ([FIRST, SECOND | {"epoch": "two"}], "an epoch is a number"),
+        ([FIRST | {"epoch": 0}, SECOND], "an epoch is a number"),
+        ([FIRST, SECOND | {"epoch": 1 << 31}], "an epoch is a number"),
         ([FIRST, SECOND | {"until": "2027"}], "each with epoch, from and key"),
         ([{"epoch": 1, "key": KEY.hex()}], "each with epoch, from and key"),
     ],

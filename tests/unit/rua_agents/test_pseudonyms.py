@@ -43,7 +43,7 @@ def test_networks_are_prefixes() -> None:
     names = Pseudonymiser(KEY, "lazada")
     assert names.network("203.0.113.77") == "203.0.113.0/24"
     assert names.network("2001:db8:1:2::3") == "2001:db8:1::/48"
-    assert names.network("[local]") == names.network("127.0.0.1") == "local"
+    assert names.network("[local]") == names.network("127.0.0.1") == names.network("::1") == "local"
     assert names.network("db.example") is None
 
 
@@ -118,7 +118,7 @@ def test_outside_the_overlap_nothing_is_added(at: int) -> None:
 
 def test_without_an_overlap_or_the_old_key_there_is_no_bridge() -> None:
     """Whoever destroys a key wants its names gone."""
-    for keys in (rotated(overlap_days=0), rotated(first=None)):
+    for keys in (rotated(overlap_days=0), rotated(first=None), rotated(second=None)):
         assert bridged(KeyRing(keys, "lazada"), ROTATION) == {}
 
 
@@ -137,6 +137,7 @@ def test_the_bridge_keeps_those_who_come_back_and_forgets_the_rest() -> None:
         if n % 1_000 == 0:
             assert "previous.actor" in bridged(ring, ROTATION)
     assert ring.at(ROTATION).before(ring.at(ROTATION).pseudonym("actor", f"user{2 * BRIDGED - 1}"))
+    assert len(ring.at(ROTATION)._before) <= BRIDGED
 
 
 def test_what_a_parser_remembers_is_told_by_the_key_of_each_event() -> None:

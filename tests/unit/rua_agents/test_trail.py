@@ -58,7 +58,7 @@ def status(at_ms: int, *, acked: int = 0) -> Status:
         clock_offset_ms=None,
         clock_error_ms=None,
         at_ms=at_ms,
-        dropped={"spool_full": 7, "sdk_overflow": 0},
+        dropped={"spool_full": 7, "sdk_overflow": 0, "source_gap": 2, "replaced": 1},
     )
 
 
@@ -323,7 +323,7 @@ def test_a_heartbeat_says_what_was_lost_and_what_is_watched() -> None:
     """Sorted, none twice, no zeros: one value, one encoding."""
     pulse = Pulse(SETTINGS, T, None, None, "c" * 32)
     beat = pulse.beat(status(T + 5, acked=4), Head(4, "a" * 32))
-    assert [(one.reason, one.count) for one in beat.dropped] == [("spool_full", 7)]
+    assert [(one.reason, one.count) for one in beat.dropped] == [("replaced", 1), ("source_gap", 2), ("spool_full", 7)]
     assert beat.sources == ("nginx-json", "pgaudit-jsonlog")
     assert (beat.records_failed, beat.records_ignored, beat.events_dead, beat.config_digest) == (2, 1, 1, "c" * 32)
     assert (beat.signature, beat.signing_key_id, beat.quiet_until, beat.previous_epoch) == (None, None, None, None)
