@@ -104,10 +104,8 @@ def offsets(config: Path) -> int:
 def waiting(config: Path) -> bool:
     """Whether the checkpoint holds statements that are not complete."""
     found = msgspec.json.decode((config.parent / "state/checkpoint.json").read_bytes())
-    return any(
-        "statements" in file["stream"]["parser"] and file["stream"]["parser"]["statements"].get("open")
-        for file in found["files"]
-    )
+    parsers = [file["stream"].get("parser", {}) for file in found["files"]]
+    return any(parser.get("statements", {}).get("open") for parser in parsers)
 
 
 def wait_for(what: str, true: object, seconds: float = DEADLINE_SECONDS) -> None:
