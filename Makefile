@@ -61,8 +61,8 @@ bench-streams: $(VENV)/run ## record batches against plain Faust, same topic, sa
 bench-codec: $(VENV)/run ## whole batches as columns against fastavro, same messages, same run
 	@$(BIN)/python -m benchmarks.codec $(ARGS)
 
-test-faults: $(VENV)/dev ## kill the worker again and again on a real Kafka (SEED=…)
-	@$(BIN)/python -m pytest -m slow tests/integration/test_faults.py $(if $(SEED),--fault-seed $(SEED)) $(ARGS)
+test-faults: $(VENV)/dev ## kill workers and agent again and again, take broker, disk and clock away (SEED=… MINUTES=10)
+	@$(BIN)/python -m pytest -s -m slow tests/integration/test_faults.py tests/integration/test_agent_faults.py $(if $(SEED),--fault-seed $(SEED)) $(if $(MINUTES),--fault-minutes $(MINUTES)) $(ARGS)
 
 test-sources: $(VENV)/dev ## real servers from Debian's packages, a scripted workload, and the events it must give
 	@$(BIN)/python -m pytest -m sources tests/sources $(ARGS)

@@ -17,10 +17,11 @@ if "CI" in os.environ:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--fault-seed 7` repeats a run of the fault test."""
+    """`--fault-seed 7` repeats a run of the fault tests; `--fault-minutes 2` shortens a broker's absence."""
     parser.addoption(
         "--fault-seed", type=int, default=None, help="seed of the faults; random, and printed, if not given"
     )
+    parser.addoption("--fault-minutes", type=float, default=10.0, help="how long the agent's broker is away")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

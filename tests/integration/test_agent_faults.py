@@ -29,7 +29,7 @@ HOT_LINES = 10_000
 AHEAD = 40_000
 """How many lines the writer may be ahead of what has come out: the agent never idles."""
 FLAT_BYTES = 3 << 20
-AWAY_SECONDS, AWAY_LONG_SECONDS = 15.0, 60 * float(os.environ.get("RUA_FAULT_MINUTES", "10"))
+AWAY_SECONDS = 10.0
 
 
 @pytest.fixture
@@ -91,11 +91,6 @@ def acknowledged(rig: Rig, wanted: int) -> bool:
     return rig.acked_seq() >= wanted
 
 
-def sent(events: Events, wanted: int) -> bool:
-    """Whether so many messages have come out."""
-    return events.fetch() >= wanted
-
-
 def check(rig: Rig, events: Events, lines: int) -> None:
     """Nothing lost, nothing under two ids.
 
@@ -110,7 +105,7 @@ def check(rig: Rig, events: Events, lines: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kills", "lines"), [(4, 20_000), pytest.param(100, 400_000, marks=pytest.mark.slow)], ids=["short", "long"]
+    ("kills", "lines"), [(3, 9_000), pytest.param(100, 400_000, marks=pytest.mark.slow)], ids=["short", "long"]
 )
 def test_kill_9_loses_nothing_and_every_double_is_recognisable(
     rig: Rig, events: Events, seed: int, kills: int, lines: int
@@ -124,8 +119,8 @@ def test_kill_9_loses_nothing_and_every_double_is_recognisable(
     rig.add(*shares).start()
     replays: list[int] = []
     idle = base = 0
-    rotate_at = HOT_LINES if kills > 9 else 2_000
-    writer = Writer(shares, chance, lambda: base + rig.acked_seq(), ahead=AHEAD, rotate_at=rotate_at)
+    ahead, rotate_at = (AHEAD, HOT_LINES) if kills > 9 else (AHEAD // 5, HOT_LINES // 5)
+    writer = Writer(shares, chance, lambda: base + rig.acked_seq(), ahead=ahead, rotate_at=rotate_at)
     writer.start()
     while len(replays) < kills:
         wanted = schedule[len(replays)]
@@ -160,8 +155,12 @@ def killed(rig: Rig) -> tuple[int, int]:
     return found.agent_epoch, found.agent_seq
 
 
-@pytest.mark.parametrize("seconds", [6.0, pytest.param(90.0, marks=pytest.mark.slow)], ids=["short", "long"])
-def test_hot_rotation_of_every_kind_loses_nothing(rig: Rig, events: Events, seed: int, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "lines"), [(3.0, 1_000), pytest.param(60.0, HOT_LINES, marks=pytest.mark.slow)], ids=["short", "long"]
+)
+def test_hot_rotation_of_every_kind_loses_nothing(
+    rig: Rig, events: Events, seed: int, seconds: float, lines: int
+) -> None:
     """Ten thousand lines, rotated at once, every quarter of a second; copies stay in sight."""
     print(f"\nfault seed {seed}")
     folder, written, start_ms = rig.folder / "logs", 0, int(time.time() * 1_000)
@@ -169,10 +168,10 @@ def test_hot_rotation_of_every_kind_loses_nothing(rig: Rig, events: Events, seed
     rig.add(*logs).start()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        log = logs[written // HOT_LINES % len(logs)]
-        log.write(range(written, written + HOT_LINES), start_ms)
+        log = logs[written // lines % len(logs)]
+        log.write(range(written, written + lines), start_ms)
         log.rotate()
-        written += HOT_LINES
+        written += lines
         time.sleep(0.25)
     settle(rig, events, written)
     print(f"{written} lines, {sum(log.rotations for log in logs)} hot rotations: 0 lost, 0 under two ids")
@@ -204,20 +203,27 @@ def test_copies_that_nobody_can_see_are_a_loss_that_is_told(rig: Rig, events: Ev
 
 
 @pytest.mark.parametrize(
-    "away", [AWAY_SECONDS, pytest.param(AWAY_LONG_SECONDS, marks=pytest.mark.slow)], ids=["short", "long"]
+    ("how", "long"),
+    [
+        ("killed", False),
+        pytest.param("killed", True, marks=pytest.mark.slow),
+        pytest.param("paused", True, marks=pytest.mark.slow),
+    ],
+    ids=["short", "killed", "paused"],
 )
-@pytest.mark.parametrize("how", ["killed", "paused"])
-def test_a_broker_that_is_away_costs_no_memory_and_no_event(tmp_path: Path, seed: int, away: float, how: str) -> None:
+def test_a_broker_that_is_away_costs_no_memory_and_no_event(
+    request: pytest.FixtureRequest, tmp_path: Path, seed: int, how: str, long: bool
+) -> None:
     """Input goes on; memory stays flat; afterwards everything comes out."""
     (tmp_path / "rig").mkdir()
-    long = away > AWAY_SECONDS
+    away = 60 * request.config.getoption("--fault-minutes") if long else AWAY_SECONDS
     print(f"\nfault seed {seed}: the broker is {how} for {away:g} s")
     with EmbeddedKafka(tmp_path / "kafka") as kafka:
         rig = Rig(kafka.bootstrap, tmp_path / "rig", read_bytes=1 << 20)
         try:
             events = Events(kafka.bootstrap, rig.topic)
             shares: dict[Log, int] = {Log(rig.folder / "logs", "renamed"): 1}
-            pace, began = 500 if long else 4_000, time.monotonic()
+            pace, began = 500 if long else 3_000, time.monotonic()
             rig.add(*shares).start()
             writer = Writer(
                 shares,
@@ -281,9 +287,9 @@ def full_disk(rig: Rig, events: Events) -> None:
     filler = rig.state / "filler"
     with pytest.raises(OSError, match="No space left"):
         fill(filler)
-    time.sleep(2.5)
+    time.sleep(1.5)  # the agent looks once a second
     log.write(range(1_000, 3_000), start_ms)
-    time.sleep(2.5)
+    time.sleep(1.5)
     assert rig.alive
     log.rotate()
     log.write(range(3_000, 4_000), start_ms)
@@ -293,7 +299,15 @@ def full_disk(rig: Rig, events: Events) -> None:
     settle(rig, events, 4_000)
 
 
-@pytest.mark.parametrize("skew_ms", [HOURS_27_MS, -HOURS_27_MS, -int(time.time() * 1_000) - 86_400_000])
+@pytest.mark.parametrize(
+    "skew_ms",
+    [
+        HOURS_27_MS,
+        pytest.param(-HOURS_27_MS, marks=pytest.mark.slow),
+        pytest.param(-int(time.time() * 1_000) - 86_400_000, marks=pytest.mark.slow),
+    ],
+    ids=["ahead", "behind", "before 1970"],
+)
 def test_a_wrong_clock_costs_no_event(rig: Rig, events: Events, skew_ms: int) -> None:
     """27 hours ahead, behind, before 1970; set back in the middle: files are found, rotated, read and acknowledged."""
     logs: list[Log] = [Log(rig.folder / "logs", "renamed"), Audited(rig.folder / "logs", "audited")]
@@ -349,11 +363,10 @@ def test_a_torn_checkpoint_costs_a_second_reading_only(rig: Rig, events: Events)
     assert rig.stop() == 0
     path = rig.state / "checkpoint.json"
     whole = path.read_bytes()
-    for torn in (b"", whole[: len(whole) // 2], b"\0" * len(whole)):
-        path.write_bytes(torn)
-        before = events.fetch()
-        rig.start()
-        wait_for("all to be read again", partial(sent, events, before + 500))
-        assert rig.stop() == 0
+    path.write_bytes(whole[: len(whole) // 2] + b"\0" * 512)
+    before = events.fetch()
+    rig.start()
+    wait_for("all to be read again", lambda: events.fetch() >= before + 500)
+    assert rig.stop() == 0
     check(rig, events, 500)
-    assert rig.told().count("is damaged") == 3
+    assert rig.told().count("is damaged") == 1
