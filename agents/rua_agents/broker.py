@@ -10,8 +10,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError
 from rua_common.kafka import KafkaOptions
+
+from rua_agents.librdkafka import KafkaError
 
 log = logging.getLogger(__name__)
 SILENT_SECONDS = 30.0

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from rua_common.clock import Clock
 from rua_common.errors import PoisonEvent, RuaError
 from rua_common.kafka import PRODUCER, KafkaOptions
@@ -22,6 +21,7 @@ from rua_schemas.topics import DLQ, HEARTBEATS, events_topic
 from rua_agents.broker import BrokerHealth
 from rua_agents.collectors import Draft
 from rua_agents.heartbeat import Offset
+from rua_agents.librdkafka import KafkaError, KafkaException, Message, Producer
 from rua_agents.sealing import Sealer, Written, cut, written
 from rua_agents.settings import Limits
 
@@ -126,16 +126,19 @@ class Emitter:
         """
         self._sealer.clock(offset)
         for at in range(0, len(drafts), AT_ONCE):
-            self._hand_over(self._sealed(drafts[at : at + AT_ONCE]))
+            some = drafts[at : at + AT_ONCE]
+            self.produced += len(some)
+            self._send(some)
 
-    def _sealed(self, drafts: Sequence[Draft | Written]) -> list[dict[str, Any]]:
-        seal, messages = self._sealer.sealed, []
+    def _send(self, drafts: Sequence[Draft | Written]) -> None:
+        seal, messages, size = self._sealer.sealed, [], 0
         for draft in drafts:
             one = draft if type(draft) is Written else self._written(draft)  # type: ignore[arg-type]  # is a Draft then
             if one is not None:
-                messages.append({"value": seal(one), "key": one.key})
-        self.produced += len(drafts)
-        return messages
+                value, key = seal(one), one[1]
+                size += len(value) + len(key)
+                messages.append({"value": value, "key": key})
+        self._hand_over(messages, size)
 
     def _written(self, draft: Draft) -> Written | None:
         """The event in Avro; None if it went to the dead-letter queue instead."""
@@ -167,7 +170,7 @@ class Emitter:
         )
         self.dead += 1
         message = {"value": Encoder(DeadLetter).encode(letter), "key": topic.encode()}
-        self._hand_over([message], DLQ)
+        self._hand_over([message], len(message["value"]) + len(message["key"]), DLQ)
 
     def beat(self, heartbeat: Heartbeat, acked: Callable[[KafkaError | None, Message], None]) -> bool:
         """Sends a heartbeat, unless many wait already; `acked` learns the broker's time stamp."""
@@ -238,9 +241,8 @@ class Emitter:
         cure = CURES.get(error.code(), "see the broker's log")
         self._failure = self._failure or f"{self.topic}: {error.str()}: {cure}"
 
-    def _hand_over(self, messages: list[dict[str, Any]], topic: str | None = None) -> None:
+    def _hand_over(self, messages: list[dict[str, Any]], size: int, topic: str | None = None) -> None:
         """Queues messages in their order: the client takes all of them, because there is room, or the agent stops."""
-        size = sum(len(message["value"]) + len(message["key"]) for message in messages)
         self._await_room(len(messages), size)
         if self._failure is not None:
             raise SendingFailed(self._failure)

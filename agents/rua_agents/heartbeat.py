@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
 from rua_common.clock import Clock
+
+from rua_agents.librdkafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message
 
 KEPT = 6
 

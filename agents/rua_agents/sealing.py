@@ -102,9 +102,9 @@ class Sealer:
     def sealed(self, one: Written) -> bytes:
         """The message of the next event."""
         seq = self.seq = self.seq + 1
-        _, _, first, middle, labels = one
-        own = self._epoch, varint(2 * seq), middle, self._clock, labels, self._link
-        message = b"".join((self._prefix, first, *own))
+        # indices, because a named tuple is unpacked slowly
+        parts = self._prefix, one[2], self._epoch, varint(2 * seq), one[3], self._clock, one[4], self._link
+        message = b"".join(parts)
         hashed = self._empty.copy()
         hashed.update(message)
         self.head = head = hashed.hexdigest()

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
 
-import fastavro
 import msgspec
 from rua_common.errors import PoisonEvent
 
@@ -102,6 +101,8 @@ def decode(payload: bytes, kind: type[T], writers: Writers = LOCAL) -> T:
     Raises:
         PoisonEvent: with one of `REASONS`; never anything else, whatever the bytes.
     """
+    import fastavro  # noqa: PLC0415 - who only writes does without its 8 MB
+
     schema, body = unframe(payload, kind, writers)
     value = read_exactly(body, schema)
     reader = current(kind)
@@ -178,6 +179,8 @@ def read_exactly(body: bytes, schema: Schema) -> Any:
     Raises:
         PoisonEvent: undecodable or not_canonical.
     """
+    import fastavro  # noqa: PLC0415 - as above
+
     stream = io.BytesIO(body)
     try:
         value = fastavro.schemaless_reader(stream, schema.parsed)

@@ -9,9 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import fastavro
-from fastavro.schema import fingerprint, to_parsing_canonical_form
-
+from rua_schemas.canonical import fingerprint
 from rua_schemas.events import Alert, DeadLetter, Heartbeat, Record, TelemetryEvent
 
 HERE = Path(__file__).parent
@@ -29,16 +27,39 @@ class Schema:
 
     record: str
     avro: Mapping[str, Any] = field(repr=False)
-    parsed: Any = field(repr=False)
     plain: Mapping[str, Any] = field(repr=False)
     fingerprint: bytes
 
     @staticmethod
     def of(avro: Mapping[str, Any]) -> Schema:
-        """From the JSON of a .avsc file. The fingerprint is CRC-64-AVRO, little-endian as on the wire."""
-        parsed: Any = fastavro.parse_schema(dict(avro))
-        mark = bytes.fromhex(fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO"))
-        return Schema(short(avro["name"]), avro, parsed, plain(avro, {}), mark)
+        """From the JSON of a .avsc file.
+
+        Raises:
+            SchemaParseException: it is no schema.
+        """
+        _parsed_by_fastavro(avro)
+        return Schema.known(avro)
+
+    @staticmethod
+    def known(avro: Mapping[str, Any]) -> Schema:
+        """Likewise, of a file that is known to be a schema."""
+        return Schema(short(avro["name"]), avro, plain(avro, {}), fingerprint(avro))
+
+    @property
+    def parsed(self) -> Any:
+        """As fastavro wants it."""
+        return _parsed(self)
+
+
+@cache
+def _parsed(schema: Schema) -> Any:
+    return _parsed_by_fastavro(schema.avro)
+
+
+def _parsed_by_fastavro(avro: Mapping[str, Any]) -> Any:
+    import fastavro  # noqa: PLC0415 - only who reads needs its 8 MB
+
+    return fastavro.parse_schema(dict(avro))
 
 
 def short(name: str) -> str:
@@ -95,7 +116,7 @@ class LocalWriters:
 
 def load(path: Path) -> Schema:
     """Reads one .avsc file."""
-    return Schema.of(json.loads(path.read_text(encoding="utf-8")))
+    return Schema.known(json.loads(path.read_text(encoding="utf-8")))
 
 
 @cache

@@ -17,9 +17,8 @@ MOST_INT, MOST_LONG, LEAST_LONG = 2**31 - 1, 2**63 - 1, -(2**63)
 BYTE = [bytes([value]) for value in range(256)]
 END_OF_ITEMS = BYTE[0]
 PAIR_BITS, PAIR_MASK = 14, (1 << 14) - 1
-MORE = b"".join(bytes((pair & 0x7F | 0x80, pair >> 7 | 0x80)) for pair in range(PAIR_MASK + 1))
-LAST = b"".join(bytes((pair & 0x7F | 0x80, pair >> 7)) for pair in range(PAIR_MASK + 1))
-"""Pairs of seven bits as two bytes, with more to follow or not. Each one block: 16,384 objects would fill a cache."""
+MORE = [bytes((pair & 0x7F | 0x80, pair >> 7 | 0x80)) for pair in range(PAIR_MASK + 1)]
+LAST = [*BYTE[:0x80], *(bytes((pair & 0x7F | 0x80, pair >> 7)) for pair in range(0x80, PAIR_MASK + 1))]
 SHORT = 64  # a length below this is one byte
 REMEMBERED, REMEMBERED_BYTES = 1 << 11, 1 << 10
 """How many pieces of how many bytes are kept for each set of adjacent fields: a few megabytes at the very most."""
@@ -46,16 +45,12 @@ _TOPS = _Tops()
 
 def varint(unsigned: int) -> bytes:
     """Seven bits a byte, low ones first, the top bit says that more follow; two bytes at a time from tables."""
-    if unsigned <= 0x7F:
-        return BYTE[unsigned]
-    at = (unsigned & PAIR_MASK) << 1
     if unsigned <= PAIR_MASK:
-        return LAST[at : at + 2]
+        return LAST[unsigned]
     above = unsigned >> PAIR_BITS
     if above <= PAIR_MASK:
-        return MORE[at : at + 2] + (BYTE[above] if above <= 0x7F else LAST[above << 1 : (above << 1) + 2])
-    then = (above & PAIR_MASK) << 1
-    return MORE[at : at + 2] + MORE[then : then + 2] + _TOPS[above >> PAIR_BITS]
+        return MORE[unsigned & PAIR_MASK] + LAST[above]
+    return MORE[unsigned & PAIR_MASK] + MORE[above & PAIR_MASK] + _TOPS[above >> PAIR_BITS]
 
 
 def long(value: int) -> bytes:

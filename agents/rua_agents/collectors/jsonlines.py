@@ -49,7 +49,7 @@ def reader(
     decode = msgspec.json.Decoder(list[line]).decode  # type: ignore[valid-type]  # a type made at run time
 
     def read(records: Sequence[RawRecord]) -> list[Any] | None:
-        whole = [data for _, data, _, _, truncated in records if data[:1] == b"{" and not truncated]
+        whole = [record[1] for record in records if record[1][:1] == b"{" and not record[4]]
         text = b"[" + b"\n,".join(whole) + b"]"
         # No string of JSON holds a newline and no object a brace after a comma. So where each record begins with a
         # brace, none shares an object with its neighbour, and as many objects as records mean one in each.

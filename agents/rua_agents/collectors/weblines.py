@@ -192,11 +192,10 @@ class WebLines:
             events += 1
             at = record[0] * POSITIONS_PER_RECORD
             ids = fixed[0], event_id(at, record[1]).encode(), fixed[1], long(at), fixed[2]
-            key, merchant, actor, tool = who
-            kind, dataset, quality, _ = what
             size = NULL if sent is None else PRESENT + long(sent)
-            pieces = fixed[3], merchant, kind, actor, dataset, size, quality, tool, long(at_ms), observed
-            made.append(new(Written, (at_ms, key, b"".join(ids), b"".join(pieces), fixed[4])))
+            # indices, because a named tuple is unpacked slowly
+            pieces = fixed[3], who[1], what[0], who[2], what[1], size, what[2], who[3], long(at_ms), observed
+            made.append(new(Written, (at_ms, who[0], b"".join(ids), b"".join(pieces), fixed[4])))
         tally.records += events
         tally.events += events
 

@@ -12,12 +12,12 @@ from typing import Any
 import fastavro
 import msgspec
 import pytest
-from fastavro.schema import to_parsing_canonical_form
+from fastavro.schema import fingerprint, to_parsing_canonical_form
 from hypothesis import given, settings, strategies as st
 from rua_common.errors import PoisonEvent
 from rua_schemas.codec import Encoder, LocalWriters, clean, decode, encode, piece
 from rua_schemas.events import Alert, Evidence, Number, Record, TelemetryEvent
-from rua_schemas.released import FILES, current
+from rua_schemas.released import FILES, current, released
 from rua_schemas.writing import REMEMBERED, Pieces, compiled, long
 
 from tests.records import comparable, event, some_record, some_value
@@ -104,6 +104,21 @@ def test_the_fingerprint_is_little_endian_crc_64_avro() -> None:
     for byte in to_parsing_canonical_form(current(TelemetryEvent).parsed).encode():
         mark = mark >> 8 ^ table[(mark ^ byte) & 0xFF]
     assert encode(event())[:10] == b"\xc3\x01" + mark.to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("kind", list(FILES))
+def test_every_released_schema_has_the_name_that_fastavro_gives_it(kind: type[Record]) -> None:
+    """Ours is only lighter."""
+    for schema in (*released(kind), current(kind)):
+        form = to_parsing_canonical_form(schema.parsed)
+        assert schema.fingerprint == bytes.fromhex(fingerprint(form, "CRC-64-AVRO"))
+
+
+def test_who_only_writes_does_not_load_fastavro() -> None:
+    """It is a sixth of an agent's memory."""
+    program = "import sys; from rua_schemas.codec import encode; from tests.records import event; encode(event())"
+    program += "; sys.exit('fastavro' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_confluent_framing_is_a_zero_and_a_big_endian_id() -> None:
