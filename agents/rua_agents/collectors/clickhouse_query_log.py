@@ -28,6 +28,13 @@ ABORTED = frozenset((209, 210, 236, 394))
 """SOCKET_TIMEOUT, NETWORK_ERROR, ABORTED, QUERY_WAS_CANCELLED."""
 HERE = frozenset(("file", "disk"))
 """Functions and places that write to the server's own disks; all others but these write somewhere else."""
+TAKERS = HERE | frozenset(
+    (
+        *("url", "s3", "gcs", "oss", "cosn", "azureblobstorage", "hdfs", "remote", "remotesecure", "cluster"),
+        *("mysql", "postgresql", "mongodb", "redis", "sqlite", "odbc", "jdbc", "executable", "iceberg", "deltalake"),
+    )
+)
+"""What rows can be written to; any other word of a statement is its writer's."""
 NOWHERE = frozenset(("null", "values", "view", "input", "numbers"))
 LOOKS = frozenset(("Show", "Describe", "Explain", "Exists", "Set", "Use", "KillQuery", "AsyncInsertFlush", "Check"))
 _EMPTY = frozenset(("system.one", "system.numbers"))
@@ -262,7 +269,7 @@ def _is_quiet(table: str) -> bool:
 def _elsewhere(said: Told, names: Pseudonymiser) -> Means:
     """INSERT INTO FUNCTION, BACKUP: a file of the server's is an export, another system gets a transfer."""
     function, target = said.function or "", said.target or ""
-    if not _is_word(function):
+    if function not in TAKERS:
         function = "function"
     if function in HERE:
         return Means("data_export", "export", destinations.of_file(target, names))

@@ -160,4 +160,5 @@ class PolledSource:
         """Waits until its events are durable: the next question starts where this answer ended."""
         self._durable.clear()
         self._answer = answer
-        self._durable.wait()
+        if not self._stopping.is_set():  # `close` says that first, and then that nobody need wait
+            self._durable.wait()

@@ -115,6 +115,7 @@ def test_into_outfile_is_an_export_and_a_string_that_says_so_is_not() -> None:
          "mysql:db.partner.example"),
         ("INSERT INTO FUNCTION s3(named, filename = concat('a', 'b')) SELECT 1", "data_transfer", "s3:"),
         ("INSERT INTO FUNCTION s3(named) SELECT 1", "data_transfer", "s3:unknown"),
+        ("INSERT INTO FUNCTION somchai('x') SELECT 1", "data_transfer", "function:"),
     ],
 )  # fmt: skip
 def test_rows_that_a_function_takes_go_somewhere_else(query: str, kind: str, destination: str) -> None:
