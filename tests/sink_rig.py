@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 from clickhouse_connect.driver.client import Client
 from rua_common.protocols import AlertSink, EventSink
-from rua_schemas.events import Alert, DeadLetter, TelemetryEvent
+from rua_schemas.events import Alert, DeadLetter, Heartbeat, TelemetryEvent
 from rua_sinks import queries
 from rua_sinks.clickhouse import ClickHouseSink
 from rua_sinks.memory import MemorySink
@@ -53,6 +53,10 @@ class Store(Protocol):
         """How many signs of life are kept."""
         ...
 
+    def last_heartbeat(self) -> Heartbeat:
+        """The youngest."""
+        ...
+
     def dead_letters(self) -> list[DeadLetter]:
         """All of them."""
         ...
@@ -84,6 +88,10 @@ class InMemory:
     def heartbeats(self) -> int:
         """How many signs of life are kept."""
         return len(self.sink.heartbeats)
+
+    def last_heartbeat(self) -> Heartbeat:
+        """The youngest."""
+        return max(self.sink.heartbeats.values(), key=lambda beat: beat.sent_at)
 
     def dead_letters(self) -> list[DeadLetter]:
         """All of them."""
@@ -117,6 +125,15 @@ class InClickHouse:
     def heartbeats(self) -> int:
         """How many signs of life are kept."""
         return len(self._rows(f"SELECT agent_id FROM {self.database}.heartbeats FINAL"))
+
+    def last_heartbeat(self) -> Heartbeat:
+        """The youngest."""
+        times = ("sent_at", "quiet_until")
+        columns = [f"toUnixTimestamp64Milli({n}) AS {n}" if n in times else n for n in Heartbeat.__struct_fields__]
+        (row,) = self._rows(
+            f"SELECT {', '.join(columns)} FROM {self.database}.heartbeats FINAL ORDER BY sent_at DESC LIMIT 1"
+        )
+        return msgspec.convert(row, Heartbeat)
 
     def dead_letters(self) -> list[DeadLetter]:
         """All of them."""

@@ -11,8 +11,10 @@ import msgspec
 import polars as pl
 import pytest
 from clickhouse_connect.driver.client import Client
+from nacl.signing import SigningKey
 from rua_schemas.events import MAX_TIME_MS, DeadLetter, Evidence, Heartbeat, Label, Number, TelemetryEvent
-from rua_schemas.released import current
+from rua_schemas.released import HERE, current
+from rua_schemas.signing import key_id, signed_bytes, verify
 from rua_sinks.clickhouse import ClickHouseSink
 from rua_sinks.client import connect
 from rua_sinks.memory import MemorySink
@@ -193,6 +195,19 @@ def test_a_heartbeat_sent_again_is_one_row(store: Store) -> None:
         store.sink.write_heartbeats([beat], token)
     store.sink.write_heartbeats([msgspec.structs.replace(beat, sent_at=NOON + 1, clock_offset_ms=-3)], "t3")
     assert store.heartbeats() == 2
+
+
+@pytest.mark.parametrize("quiet_until", [None, NOON + 300_000])
+def test_a_signed_heartbeat_is_kept_to_the_last_bit(store: Store, quiet_until: int | None) -> None:
+    """What was lost, what is watched, and a signature that still verifies when it is read back."""
+    key = SigningKey(bytes(32))
+    public = bytes(key.verify_key)
+    beat = msgspec.json.decode((HERE / "examples" / "heartbeat" / "signed.json").read_bytes(), type=Heartbeat)
+    beat = msgspec.structs.replace(beat, quiet_until=quiet_until, signing_key_id=key_id(public))
+    beat = msgspec.structs.replace(beat, signature=key.sign(signed_bytes(beat)).signature.hex())
+    store.sink.write_heartbeats([beat], "t1")
+    assert store.last_heartbeat() == beat
+    assert verify(store.last_heartbeat(), public)
 
 
 def test_a_dead_letter_keeps_its_bytes(store: Store) -> None:
