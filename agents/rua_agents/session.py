@@ -22,6 +22,7 @@ from rua_agents.endpoint import Board, Endpoint
 from rua_agents.intake.setup import needs_spool
 from rua_agents.keyfile import read_keys
 from rua_agents.lock import StateLock
+from rua_agents.memory import settle
 from rua_agents.pseudonyms import KeyRing
 from rua_agents.run import Observations, build, watched
 from rua_agents.settings import AgentSettings, HttpSettings, load
@@ -61,6 +62,7 @@ class Session:
             signal.signal(number, handler)
         try:
             self._agent = self._build(self._settings)
+            settle()
             while True:
                 self._run_once(self._agent)
                 if self._next is None or self._signals:

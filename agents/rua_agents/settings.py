@@ -82,9 +82,9 @@ class Limits(Struct, frozen=True):
     """
 
     record_bytes: Annotated[int, msgspec.Meta(ge=LEAST_LIMIT_BYTES, le=MOST_LIMIT_BYTES)] = DEFAULT_LIMIT_BYTES
-    read_bytes: Positive = 1 << 20
+    read_bytes: Positive = 1 << 18
     queue_messages: Positive = 20_000
-    queue_bytes: Positive = 16 << 20
+    queue_bytes: Positive = 4 << 20
     message_bytes: Positive = 900_000
     poll_seconds: Seconds = 0.25
     checkpoint_seconds: Seconds = 1.0
