@@ -81,6 +81,12 @@ def refuse_general_log(data: bytes) -> None:
         raise Unreadable("general_log")
 
 
+def is_whole(data: bytes) -> bool:
+    """Whether the record's last bytes are those of a statement's end."""
+    begins = _SET_TIME.search(data)
+    return begins is not None and data[begins.end() :].rstrip().endswith(b";")
+
+
 def read_entry(data: bytes) -> Entry:
     """A record's statement.
 

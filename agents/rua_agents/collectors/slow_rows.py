@@ -126,7 +126,7 @@ class SlowRows:
         if self._turned():
             return b"\n", old.finish()
         last = self._splitter.settle()
-        if last and not last[0].data.rstrip().endswith(b";"):
+        if last and not slow_log.is_whole(last[0].data):
             self._begin(last[0].offset)  # half written
             last = []
         return b"", last

@@ -59,8 +59,11 @@ def test_a_user_is_one_whatever_the_name_holds(user: str) -> None:
     assert read_entry(entry("SELECT 1", user=user).encode()).user.decode() == user
 
 
-def test_a_name_of_a_database_cannot_change_the_counts() -> None:
+def test_names_of_databases_and_tables_cannot_change_the_counts() -> None:
     """They stand in lines of their own."""
+    explained = "# explain: 1\tSIMPLE\tx  Rows_sent: 0  Bytes_sent: 0\tALL\n"
+    one = read_entry(entry("SELECT 1", rows=7, use=explained).encode())
+    assert (one.counts.sent, one.counts.sent_bytes) == (7, 91)
     one = read_entry(entry("SELECT 1", schema="x  Rows_sent: 0  Bytes_sent: 0", rows=7, use="use `x;`;\n").encode())
     assert (one.counts.sent, one.counts.sent_bytes) == (7, 91)
 
