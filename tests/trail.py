@@ -42,7 +42,7 @@ def alerts(
         runs.setdefault(event.agent_epoch, []).append(Sent(event.agent_seq, event.chain, message))
     for epoch, sent in runs.items():
         found |= set(_run(epoch, sent, [beat for _, beat in good]))
-    return found | set(_silence(good, now_ms))
+    return found | set(_runs([beat for _, beat in good])) | set(_silence(good, now_ms))
 
 
 class Sent(NamedTuple):
@@ -51,6 +51,15 @@ class Sent(NamedTuple):
     seq: int
     chain: str | None
     message: bytes
+
+
+def _runs(good: Sequence[Heartbeat]) -> Iterator[str]:
+    """Epochs follow each other, and each knows the one before."""
+    epochs = [beat.agent_epoch for beat in good]
+    if epochs != sorted(epochs):
+        yield "replay-or-fork"
+    if any(beat.previous_epoch is None and beat.agent_epoch > min(epochs) for beat in good):
+        yield "state-lost"
 
 
 def _run(epoch: int, sent: Sequence[Sent], good: Sequence[Heartbeat]) -> Iterator[str]:

@@ -207,6 +207,21 @@ def epoch_again(trail: Trail) -> None:
     trail.now_ms = max(at for at, _ in trail.beats)
 
 
+def state_wiped(trail: Trail) -> None:
+    """The agent was killed, its state and the logs removed, and a fresh one started."""
+    trail.run(T + 86_400_000, [1])
+    trail.now_ms = trail.beats[-1][0]
+
+
+def two_of_one_name(trail: Trail) -> None:
+    """A second agent with the stolen key speaks under the same name, and the first goes on."""
+    end = trail.run(T + 86_400_000, [1], before=Checkpoint("shop", T, []))
+    at, beat = trail.beats[2]
+    trail.beats[2:] = [*trail.beats[3:], (at, beat)]
+    trail.now_ms = at
+    assert end.agent_epoch > beat.agent_epoch
+
+
 ATTACKS: dict[Callable[[Trail], None], set[str]] = {
     erased: {"gap"},
     erased_first: {"gap"},
@@ -222,6 +237,8 @@ ATTACKS: dict[Callable[[Trail], None], set[str]] = {
     beat_withheld: {"gap", "heartbeat-missing"},
     stopped: {"silence"},
     epoch_again: {"replay-or-fork"},
+    state_wiped: {"state-lost"},
+    two_of_one_name: {"replay-or-fork"},
 }
 
 
