@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-from hashlib import blake2b
+import os
 
+from rua_common.blake import blake2b
 from rua_schemas.events import POSITIONS_PER_RECORD
 
 ID_BYTES = 16
@@ -26,7 +26,7 @@ def source_id(platform: str, source: str, host: str, first_record: bytes, twin_o
 
 def random_source_id() -> str:
     """For a file whose first record holds no time. Lives in the checkpoint."""
-    return secrets.token_hex(ID_BYTES)
+    return os.urandom(ID_BYTES).hex()
 
 
 def position(offset: int, index: int = 0) -> int:

@@ -14,15 +14,14 @@ A key file of pseudonyms holds one key (32 or more random bytes, raw or as hex d
 from __future__ import annotations
 
 import os
-import secrets
 from datetime import UTC, datetime
-from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import yaml
+from rua_common.blake import blake2b
 from rua_common.errors import BadConfiguration
 
 KEY_BYTES = 32
@@ -109,7 +108,7 @@ def write_secret(path: Path, content: bytes) -> None:
 
 def create_key_file(path: Path) -> None:
     """Makes a key file with one fresh key for all times, ready for rotation. Errors as `write_secret`."""
-    key = secrets.token_hex(KEY_BYTES)
+    key = os.urandom(KEY_BYTES).hex()
     write_secret(path, HEADER + f"- epoch: {FIRST_EPOCH}\n  from: 1970-01-01\n  key: {key}\n".encode())
 
 

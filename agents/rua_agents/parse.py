@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,7 +84,7 @@ def run(
     """Prints the events to stdout and the account of all records to stderr; 1 if not one of them could be read."""
     if key_file is None:
         print("rua agent parse: no --key-file: pseudonyms are made with a key that is thrown away", file=sys.stderr)  # noqa: T201 - the command's own output
-    key = read_keys(Path(key_file)) if key_file else secrets.token_bytes(KEY_BYTES)
+    key = read_keys(Path(key_file)) if key_file else os.urandom(KEY_BYTES)
     collector, tally = collector_of(source), Tally()
     origin = Origin(
         collector, platform, host, host, zone_of(zone), options_of(collector, {}), KeyRing(key, platform), tally

@@ -10,10 +10,10 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
-from hashlib import blake2b
 from socket import AF_INET6, inet_ntop
 
 import msgspec
+from rua_common.blake import blake2b
 from rua_schemas.events import Label, TelemetryEvent
 
 from rua_agents.canonical import canonical_address, canonical_name, packed_address

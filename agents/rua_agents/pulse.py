@@ -6,9 +6,9 @@ What a heartbeat tells, and how it is verified, is written in docs/heartbeats.md
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import NamedTuple
 
+from rua_common.release import release
 from rua_schemas.events import Count, Heartbeat
 
 from rua_agents.checkpoint import Checkpoint
@@ -49,7 +49,7 @@ class Pulse:
         config_digest: str | None = None,
     ) -> None:
         self._epoch, self._before = epoch, before
-        self._signer, self._version = signer, version("rua")
+        self._signer, self._version = signer, release()
         self._beats = 0
         self.configure(settings, config_digest)
 

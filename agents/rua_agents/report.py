@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import version
 from typing import NamedTuple
 
 from rua_common.clock import Clock
+from rua_common.release import release
 
 from rua_agents.broker import BrokerHealth
 from rua_agents.checkpoint import FileState
@@ -54,7 +54,7 @@ class Reporter:
         clock: Clock,
     ) -> None:
         self._emitter, self._tallies, self._disk, self._health, self._clock = emitter, tallies, disk, health, clock
-        self._started_ms, self._version, self._lags = clock.now_ms(), version("rua"), Lags()
+        self._started_ms, self._version, self._lags = clock.now_ms(), release(), Lags()
         self.configure(settings)
 
     def configure(self, settings: AgentSettings) -> None:

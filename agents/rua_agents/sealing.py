@@ -6,10 +6,10 @@ earlier, and what repeats only once (see `rua_agents.collectors.weblines`).
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
+from rua_common.blake import blake2b
 from rua_common.errors import PoisonEvent
 from rua_schemas.codec import UNENCODABLE, Encoder, decode, piece
 from rua_schemas.events import TelemetryEvent

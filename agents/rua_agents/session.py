@@ -10,11 +10,11 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
 from types import FrameType
 
 import msgspec
+from rua_common.blake import blake2b
 from rua_common.errors import BadConfiguration, RuaError
 
 from rua_agents.agent import Agent

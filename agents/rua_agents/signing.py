@@ -5,7 +5,7 @@ libsodium (PyNaCl) is loaded only where a key is configured.
 
 from __future__ import annotations
 
-import secrets
+import os
 from pathlib import Path
 
 import msgspec
@@ -58,6 +58,6 @@ def create_signing_key(path: Path) -> str:
     Raises:
         BadConfiguration: there is a file already, which is never replaced; or it cannot be written.
     """
-    seed = secrets.token_bytes(SEED_BYTES)
+    seed = os.urandom(SEED_BYTES)
     write_secret(path, seed.hex().encode() + b"\n")
     return Signer(seed).public_key.hex()

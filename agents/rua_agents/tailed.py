@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from hashlib import blake2b
 from typing import NamedTuple
+
+from rua_common.blake import blake2b
 
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft

@@ -7,9 +7,9 @@ second canonical form has to be defined, and every field of a release is under t
 from __future__ import annotations
 
 from functools import cache
-from hashlib import blake2b
 
 import msgspec
+from rua_common.blake import blake2b
 
 from rua_schemas.events import Heartbeat
 from rua_schemas.released import released

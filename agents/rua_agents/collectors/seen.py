@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
+
+from rua_common.blake import blake2b
 
 DIGEST_BYTES = 10
 
