@@ -161,6 +161,9 @@ class Agent:
             self._emitter.poll()
             self._keep_house()
             self._rest()
+            while self._settings.replay and not self.stopping and not self._reads:
+                self._emitter.poll(WAIT_SECONDS)  # what a world's files have been merged to cannot be taken up again
+                self._keep_house()
             if self.stopping or not self._reads:
                 break
         return moved
