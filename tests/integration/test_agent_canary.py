@@ -8,7 +8,6 @@ streams, and every page of the endpoint.
 # ruff: noqa: S608 - statements that nobody executes
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
@@ -157,7 +156,7 @@ class Rig:
         """The agent; ended, and waited for."""
         arguments = [sys.executable, *(command or ("-m", "rua_agents")), "run", "-c", str(self.config)]
         with open(self.folder / "stdout", "wb") as out, open(self.folder / "stderr", "wb") as err:
-            process = subprocess.Popen(arguments, stdout=out, stderr=err, env=os.environ | {"RUA_LOG": "DEBUG"})
+            process = subprocess.Popen(arguments, stdout=out, stderr=err)
             try:
                 yield process
                 process.send_signal(signal.SIGTERM)
