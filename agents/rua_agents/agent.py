@@ -15,7 +15,7 @@ from rua_agents.checkpoint import Checkpoint, CheckpointFile
 from rua_agents.disk import Disk
 from rua_agents.emitter import Emitter, Stopping
 from rua_agents.heartbeat import ClockOffset, Offset
-from rua_agents.pace import Pace
+from rua_agents.pace import Pace, paced
 from rua_agents.pulse import Head, Pulse
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS
@@ -122,7 +122,7 @@ class Agent:
 
     def reconfigure(self, settings: AgentSettings, logs: Sequence[Watched], config_digest: str | None) -> None:
         """Goes on with other logs and limits of speed. Between two turns only."""
-        self._reader.reconfigure(logs, settings.limits)
+        self._reader.reconfigure(logs, paced(settings.limits))
         self._reporter.configure(settings)
         self._pulse.configure(settings, config_digest)
         self._configure(settings)
@@ -164,7 +164,7 @@ class Agent:
             while self._settings.replay and not self.stopping and not self._reads:
                 self._emitter.poll(WAIT_SECONDS)  # what a world's files have been merged to cannot be taken up again
                 self._keep_house()
-            if self.stopping or not self._reads:
+            if self.stopping or self.wants_reload or not self._reads:
                 break
         return moved
 
@@ -173,7 +173,7 @@ class Agent:
         now = self._monotonic()
         read_bytes = sum(tally.read_bytes for tally in self._tallies.values())
         end = now + self._pace.pause(now, read_bytes=read_bytes, events=self._emitter.produced)
-        while not self.stopping and (left := end - self._monotonic()) > 0:
+        while not self.stopping and not self.wants_reload and (left := end - self._monotonic()) > 0:
             self._emitter.poll(min(left, WAIT_SECONDS))
             self._keep_house()
 

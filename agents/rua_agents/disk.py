@@ -16,6 +16,8 @@ from rua_agents.settings import DiskSettings
 
 log = logging.getLogger(__name__)
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+CHUNK_BYTES = 1 << 16
 ABOVE_FLOOR = 1.1
 """There is room again when so much more than the floor is free: else the agent would stop and go with every block."""
 
@@ -29,10 +31,25 @@ def free_bytes(directory: Path) -> int:
     return found.f_bavail * found.f_frsize
 
 
+def allocate(descriptor: int, offset: int, length: int) -> None:
+    """Gives the file its blocks; where the file system or the C library cannot, by writing them.
+
+    Raises:
+        OSError: no room.
+    """
+    try:
+        os.posix_fallocate(descriptor, offset, length)
+    except OSError as why:
+        if why.errno not in UNSUPPORTED:
+            raise
+        for at in range(offset, offset + length, CHUNK_BYTES):
+            os.pwrite(descriptor, bytes(min(CHUNK_BYTES, offset + length - at)), at)
+
+
 class Reserve:
     """Bytes that are held back in a file."""
 
-    def __init__(self, path: Path, size_bytes: int, fill: Fill = os.posix_fallocate) -> None:
+    def __init__(self, path: Path, size_bytes: int, fill: Fill = allocate) -> None:
         self.path, self._size_bytes, self._fill = path, size_bytes, fill
 
     @property
@@ -56,7 +73,7 @@ class Reserve:
         except OSError:
             self.release()
             return False
-        return True
+        return self.held
 
     def release(self) -> None:
         """Gives its room back."""
@@ -82,7 +99,7 @@ class Disk:
     """Whether there is room, asked about once a second."""
 
     def __init__(
-        self, directory: Path, settings: DiskSettings, *, room: Room = free_bytes, fill: Fill = os.posix_fallocate
+        self, directory: Path, settings: DiskSettings, *, room: Room = free_bytes, fill: Fill = allocate
     ) -> None:
         self.reserve = Reserve(directory / "reserve", settings.reserve_bytes, fill)
         self.free_bytes = 0

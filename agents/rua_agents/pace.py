@@ -5,9 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from rua_agents.settings import Limits
 
 BURST_SECONDS = 1.0
+
+
+def paced(limits: Limits) -> Limits:
+    """The limits with turns so small that a second's worth of bytes is read in a second, not a minute's at once."""
+    if not limits.bytes_per_second:
+        return limits
+    return msgspec.structs.replace(limits, read_bytes=min(limits.read_bytes, limits.bytes_per_second))
 
 
 class Bucket:

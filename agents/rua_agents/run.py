@@ -18,6 +18,7 @@ from rua_agents.emitter import Emitter
 from rua_agents.envelopes import envelopes_of
 from rua_agents.intake.setup import needs_spool, with_spool
 from rua_agents.keyfile import Keys
+from rua_agents.pace import paced
 from rua_agents.pseudonyms import KeyRing, Observer
 from rua_agents.reader import Reader
 from rua_agents.replay import END_MS, Replay
@@ -132,6 +133,6 @@ def _live(settings: AgentSettings, keys: KeyRing, tallies: dict[str, Tally], clo
         return watched(msgspec.structs.replace(settings, sources=sources), keys, tallies)
 
     spooled = [(source, ready([source])) for source in settings.sources if needs_spool(source)]
-    logs = Tail(ready([source for source in settings.sources if not needs_spool(source)]), settings.limits)
+    logs = Tail(ready([source for source in settings.sources if not needs_spool(source)]), paced(settings.limits))
     lost = tallies.setdefault(SPOOL, Tally()) if spooled else Tally()
     return with_spool(settings, spooled, logs, lost.dropped, clock)

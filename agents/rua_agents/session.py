@@ -132,8 +132,6 @@ class Session:
         for key in AT_START:
             if getattr(fresh, key) != getattr(self._settings, key):
                 raise BadConfiguration("only a new start changes it", file=str(self._config), key=key)
-        if fresh.replay is not None:
-            raise BadConfiguration("a replay's configuration does not change", file=str(self._config), key="replay")
 
     def _listen(self, http: HttpSettings | None) -> None:
         """Answers there from now on; if that cannot be, where it did before.
@@ -156,7 +154,9 @@ class Session:
             self._agent.stopping, self._agent.hurried = True, self._signals > 1
 
     def _hang_up(self, _: int, __: FrameType | None) -> None:
-        if self._agent:
+        if self._settings.replay is not None:
+            log.error("the configuration is not taken: a replay's does not change")
+        elif self._agent:
             self._agent.wants_reload = True
         else:
             self._wants_reload = True

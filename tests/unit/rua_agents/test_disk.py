@@ -65,6 +65,25 @@ def test_a_reserve_is_held_and_given_for_what_must_be_written(small: SmallDisk) 
     assert reserve.held
 
 
+@pytest.mark.parametrize("fault", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_that_cannot_allocate_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    """Else a disk with room would count as full for ever; and one without is full."""
+
+    def refuse(*_: int) -> None:
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    reserve = Reserve(tmp_path / "reserve", 100_000)
+    assert reserve.take()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= 100_000
+    fault = errno.ENOSPC
+    reserve.release()
+    assert not reserve.take()
+    assert not (tmp_path / "reserve").exists()
+
+
 def test_without_a_reserve_the_checkpoint_fails(small: SmallDisk) -> None:
     """The twin: it is the reserve that makes the room."""
     reserve = Reserve(small.folder / "reserve", 0, small.fill)

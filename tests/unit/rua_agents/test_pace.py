@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, strategies as st
-from rua_agents.pace import BURST_SECONDS, Bucket, Pace
+from rua_agents.pace import BURST_SECONDS, Bucket, Pace, paced
 from rua_agents.settings import Limits
 
 
@@ -56,3 +56,10 @@ def test_the_strictest_limit_counts(limits: Limits, cpu: float, read_bytes: int,
     pace.pause(0.0, read_bytes=0, events=0)
     used[0] = cpu
     assert pace.pause(0.0, read_bytes=read_bytes, events=events) == pytest.approx(seconds)
+
+
+def test_turns_are_as_small_as_a_second_allows() -> None:
+    """Else a mebibyte would be read at once and then waited for."""
+    assert paced(Limits(bytes_per_second=1_000)).read_bytes == 1_000
+    assert paced(Limits(bytes_per_second=1 << 30)) == Limits(bytes_per_second=1 << 30)
+    assert paced(Limits()) == Limits()

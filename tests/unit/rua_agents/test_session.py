@@ -192,6 +192,18 @@ def test_the_second_signal_hurries_the_agent(rig: Rig) -> None:
     assert rig.agents[0].hurried
 
 
+def test_a_world_hears_no_hang_up(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """Its turn may not be left in the middle."""
+    rig.write(replay="{start_ms: 0, watermark_file: w, logs_root: l}")
+
+    def hang_up(agent: FakeAgent) -> None:
+        signal.raise_signal(signal.SIGHUP)
+        assert not agent.wants_reload
+
+    rig.run(hang_up)
+    assert "a replay's does not change" in caplog.text
+
+
 def test_only_what_may_stay_stays(tmp_path: Path) -> None:
     """Pure: which settings can change without a new producer or a new spool."""
     log, pushed = SourceSettings(source="nginx-json", paths=["/a"]), SourceSettings(source="sdk", socket="/s")
