@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from rua_agents.tally import Tally
 
 from tests.agent_rig import KEY, START_MS, origin, parse
 from tests.sources.mariadb import PHRASE, ZONE, MariaDb, running
+from tests.sources.mysql_protocol import Connection
 from tests.tail_rig import LIMITS
 
 pytestmark = [pytest.mark.sources, pytest.mark.timeout(300)]
@@ -32,6 +34,7 @@ CREATE TABLE `we ird,``t` (id int); INSERT INTO `we ird,``t` VALUES (1);
 CREATE VIEW seen AS SELECT id FROM customers;
 CREATE USER ana@localhost IDENTIFIED BY '%s'; GRANT ALL ON *.* TO ana@localhost WITH GRANT OPTION;
 CREATE USER 'bi,tool'@localhost; GRANT SELECT, FILE ON *.* TO 'bi,tool'@localhost;
+CREATE USER driver@localhost; GRANT SELECT ON shop.* TO driver@localhost;
 CREATE ROLE analyst; GRANT analyst TO 'bi,tool'@localhost;
 """
 ROUTINE = """
@@ -101,6 +104,7 @@ def events(server: MariaDb) -> list[Draft]:
         server.client(LONG, user="bi,tool")
         server.client("SELECT 'caf\xe9' FROM customers LIMIT 2".encode("latin-1"), "--default-character-set=latin1")
         server.client("SET GLOBAL server_audit_file_rotate_now = ON")
+        _drive(server)
         server.client(ANA, f"--password={PHRASE}", user="ana")
         watching.poll()
         server.dump("customers")
@@ -113,6 +117,16 @@ def events(server: MariaDb) -> list[Draft]:
         watching.tail.close()
     assert (watching.tally.open, dict(watching.tally.failed)) == (0, {})
     return watching.events
+
+
+def _drive(server: MariaDb) -> None:
+    """As a driver does: a prepared statement, and one whose rows are fetched page by page."""
+    driver = Connection(server.folder / "s", "driver", "shop")
+    statement = driver.prepare("SELECT * FROM customers WHERE id <= ?")
+    assert driver.execute(statement, 1_500) == 1_500
+    assert driver.execute(statement, 1_400, cursor=True) is None
+    assert [driver.fetch(statement, 1_000) for _ in range(2)] == [1_000, 400]
+    driver.close()
 
 
 def actor(name: str) -> str:
@@ -133,6 +147,15 @@ def test_reads_have_their_table_and_their_rows(events: list[Draft]) -> None:
     expected += [(customers, 6), (customers, 1), ("shop.missing", None), (customers, None)]
     reads = [one for one in of(events, "bi,tool", "data_access") if one[0] is not None]
     assert reads == expected
+
+
+def test_a_drivers_statements_are_told_and_those_of_a_cursor_without_rows(events: list[Draft]) -> None:
+    """The slow log has no entry for a cursor and its pages; of a prepared statement it counts whole buffers."""
+    made = [event for event in events if event.actor == actor("driver") and event.kind != "authentication"]
+    assert [event.kind for event in made] == ["privilege_change", "privilege_change", "bulk_query", "data_access"]
+    told = [(event.dataset, event.rows, event.rows_quality, event.bytes_quality) for event in made[2:]]
+    assert told == [("shop.customers", 1_500, "exact", "estimated"), ("shop.customers", None, "unknown", "unknown")]
+    assert made[2].statement_fingerprint == made[3].statement_fingerprint is not None
 
 
 def test_a_bulk_read_has_rows_bytes_and_a_client(events: list[Draft]) -> None:
@@ -215,7 +238,9 @@ def test_nothing_is_lost_or_doubled_by_the_rotations(events: list[Draft], server
     files = sorted(server.folder.glob("server_audit.log*"), key=lambda path: path.stat().st_mtime_ns)
     assert len(files) == 3
     again = [event for path in files for event in _read(path, server)]
-    assert [(e.kind, e.occurred_at, e.rows) for e in again] == [(e.kind, e.occurred_at, e.rows) for e in events]
+    assert Counter((e.kind, e.occurred_at, e.rows) for e in again) == Counter(
+        (e.kind, e.occurred_at, e.rows) for e in events
+    )
 
 
 def _read(path: Path, server: MariaDb) -> list[Draft]:

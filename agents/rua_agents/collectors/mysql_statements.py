@@ -40,6 +40,8 @@ ADMINISTRATION = frozenset(
 )
 # their count of rows does not tell what left: 0 means that nobody knows
 UNCOUNTED = frozenset(("HANDLER", "CALL"))
+BUFFER_BYTES = 1 << 14
+"""`net_buffer_length`: of a prepared statement MariaDB counts the buffers that were full, which may be none."""
 CATALOGS = frozenset(("information_schema", "performance_schema", "sys"))
 # what mysqldump, mariadb-dump and mydumper put into each SELECT, so that they do not empty the cache
 DUMPS = "SELECT /*!40001 SQL_NO_CACHE */"
@@ -217,9 +219,9 @@ def counted(made: Made, counts: Counts, bulk_rows: int) -> Draft:
         return event
     nobody_knows = counts.sent == 0 and (made.verb in UNCOUNTED or event.kind == "data_export")
     event = _with_rows(event, None if nobody_knows else counts.sent)
-    # a file takes the rows, not the client; a prepared statement's bytes are not counted
-    if counts.sent_bytes and not made.destination.startswith("file:"):
-        event = msgspec.structs.replace(event, bytes=counts.sent_bytes, bytes_quality="exact")
+    if counts.sent_bytes and not made.destination.startswith("file:"):  # the file takes the rows, not the client
+        exact: Quality = "exact" if counts.sent_bytes % BUFFER_BYTES else "estimated"
+        event = msgspec.structs.replace(event, bytes=counts.sent_bytes, bytes_quality=exact)
     if event.kind == "data_access" and event.rows is not None and event.rows >= bulk_rows:
         return msgspec.structs.replace(
             event,
