@@ -6,6 +6,7 @@ import io
 import json
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rua_agents.collectors import Draft
@@ -128,7 +129,7 @@ def test_nine_fields_mean_unknown_rows() -> None:
 
 def test_pg_dump_exports_tables_and_only_reads_the_catalog() -> None:
     """It asks much before it dumps, and sets its session up by SELECT."""
-    dump = {"application_name": "pg_dump"}
+    dump: dict[str, Any] = {"application_name": "pg_dump"}
     made = events(
         audit(T, 1, "SELECT oid FROM pg_catalog.pg_class", table="pg_catalog.pg_class", rows=400, **dump),
         audit(T, 2, "SELECT set_config(1)", table="", rows=1, **dump),

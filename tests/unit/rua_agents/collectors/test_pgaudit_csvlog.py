@@ -87,6 +87,12 @@ def test_torn_before_its_message_is_counted_as_torn() -> None:
     assert ([e.rows for e in made], tally.failed) == ([6], {"torn": 1})
 
 
+def test_columns_that_are_shifted_are_no_record() -> None:
+    """Two lines that a crash has joined can have as many columns as one."""
+    made, tally = read("pgaudit-csvlog", b'2026-11-25 06:46:31.498 UTC,"eve",' + csv_line(T, SAID.format(1, 5)))
+    assert (made, tally.failed) == ([], {"columns": 1})
+
+
 def test_a_function_cannot_forge_an_audit_record() -> None:
     """RAISE writes what it likes, but with a context; nor can an error of a statement."""
     _, tally = read("pgaudit-csvlog", csv_line(T, SAID.format(1, 5), context="PL/pgSQL function f()"))
@@ -97,7 +103,13 @@ def test_a_function_cannot_forge_an_audit_record() -> None:
 
 @pytest.mark.parametrize(
     ("host", "network"),
-    [("10.1.2.3:5000", "10.1.2.0/24"), ("2001:db8::1:5000", "2001:db8::/48"), ("[local]", None), ("", None)],
+    [
+        ("10.1.2.3:5000", "10.1.2.0/24"),
+        ("10.1.2.3", "10.1.2.0/24"),
+        ("2001:db8::1:5000", "2001:db8::/48"),
+        ("[local]", None),
+        ("", None),
+    ],
 )
 def test_the_port_is_no_part_of_the_address(host: str, network: str | None) -> None:
     """IPv6 has colons of its own; a socket has none."""

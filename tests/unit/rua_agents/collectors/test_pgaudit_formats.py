@@ -129,3 +129,20 @@ def test_a_new_session_of_the_same_process_has_no_role_of_the_old_one(source: st
     lines += ["connection received: host=10.1.2.3 port=5000", audit.format(3, "READ,SELECT", "SELECT 1")]
     made, _ = read(source, b"".join(line_of(source, START_MS, one) for one in lines))
     assert [[label.key for label in e.labels] for e in made] == [["role"], []]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_function_cannot_end_its_session(source: str) -> None:
+    """Nor shake off the role that was set: what RAISE writes has a context."""
+    audit, said = "AUDIT: SESSION,{},1,{},,,{},<none>,1", "disconnection: session time: 0:00:01"
+    lines = [line_of(source, START_MS, audit.format(1, "MISC,SET", "SET ROLE boss"))]
+    lines += [
+        {
+            "pgaudit-jsonlog": pg_line(START_MS, said, context="PL/pgSQL"),
+            "pgaudit-csvlog": csv_line(START_MS, said, context="PL/pgSQL"),
+            "pgaudit-stderr": text_line(START_MS, said, ("CONTEXT", "PL/pgSQL")),
+        }[source]
+    ]
+    lines += [line_of(source, START_MS, audit.format(2, "READ,SELECT", "SELECT 1"))]
+    made, _ = read(source, b"".join(lines))
+    assert [[label.key for label in e.labels] for e in made] == [["role"]]

@@ -137,8 +137,10 @@ def test_where_authorisations_are_not_logged_nobody_is_a_stranger() -> None:
 def test_a_role_with_an_odd_name_is_no_stranger() -> None:
     """That its authorisation can be read in another way, too, hides nothing."""
     odd = {"user": "x 10.1.2.3 LOG:  y"}
-    data = text_line(T, "connection received: host=10.1.2.3 port=5")
-    data += text_line(T, "connection authorized: user=x database=shop", **odd) + text_line(T, SAID.format(1, 5), **odd)
+    data = text_line(T, "connection authorized: user=bo database=shop").replace(b"[7]", b"[8]")
+    data += text_line(T, "connection received: host=10.1.2.3 port=5")
+    data += text_line(T, "connection authorized: user=x 10.1.2.3 LOG:  y database=shop", **odd)
+    data += text_line(T, SAID.format(1, 5), **odd)
     made, _ = read("pgaudit-stderr", data)
     assert [(e.rows, e.actor) for e in made] == [(5, NAMES.pseudonym("actor", "x 10.1.2.3 LOG:  y"))]
 
