@@ -20,7 +20,7 @@ class SpooledFiles:
         self._tail, self._spool = tail, spool
         tail.restore(msgspec.convert(spool.marks.get(FILES, []), list[FileState]))
         self.statuses: list[FileStatus] = []
-        """As of the last turn: any thread may read it."""
+        """What is left of each file that is not in the spool yet, as of the last turn: any thread may read it."""
 
     @property
     def problems(self) -> dict[str, str]:
@@ -31,7 +31,10 @@ class SpooledFiles:
         """One bounded read of every file."""
         for drafts in self._tail.turn(now_ms):
             self._spool.append([opened(draft) for draft in drafts], {FILES: msgspec.to_builtins(self._tail.dump())})
-        self.statuses = self._tail.files()
+        self.statuses = [
+            FileStatus(file.path, file.source, file.source_id, 0, file.size - file.offset)
+            for file in self._tail.files()
+        ]
 
     def committed(self) -> None:
         """The mark says it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from rua_common.clock import Clock
 from rua_common.errors import BadConfiguration
@@ -13,7 +14,6 @@ from rua_common.errors import BadConfiguration
 from rua_agents.composed import Composed
 from rua_agents.intake.contract import Feed, PolledCollector
 from rua_agents.intake.files import SpooledFiles
-from rua_agents.intake.listener import Listener
 from rua_agents.intake.polled import PolledSource
 from rua_agents.intake.thread import Intake
 from rua_agents.reader import Reader
@@ -21,6 +21,9 @@ from rua_agents.settings import AgentSettings, SourceSettings, collector_of, rea
 from rua_agents.spool.reader import SPOOL, SpoolReader
 from rua_agents.spool.spool import Spool
 from rua_agents.tail import Tail, Watched
+
+if TYPE_CHECKING:
+    from rua_agents.intake.listener import Listener
 
 SpooledSource = tuple[SourceSettings, Sequence[Watched]]
 
@@ -42,13 +45,15 @@ def with_spool(
     if not sources and not any(directory.glob("*.seg")):
         return logs
     spool = Spool(directory, settings.spool, dropped)
-    feeds: list[Feed] = [*_polled(sources, spool, clock), *_files(settings, sources, spool)]
-    listeners = _listeners(sources, spool)
+    files, listeners = _files(settings, sources, spool), _listeners(sources, spool)
+    feeds: list[Feed] = [*listeners, *_polled(sources, spool, clock), *files]
     wait = listeners[0].wait if listeners else None
-    return Composed(logs, SpoolReader(spool, Intake(spool, [*listeners, *feeds], clock=clock, wait=wait)))
+    return Composed(logs, SpoolReader(spool, Intake(spool, feeds, clock=clock, wait=wait), files))
 
 
 def _listeners(sources: Sequence[SpooledSource], spool: Spool) -> list[Listener]:
+    from rua_agents.intake.listener import Listener  # noqa: PLC0415 - sockets and the SDK: few need them
+
     pushed = [(source, ready[0].origin) for source, ready in sources if _reads(source) == "push"]
     return [Listener(Path(source.socket or ""), origin, spool) for source, origin in pushed]
 
@@ -71,7 +76,9 @@ def _polled(sources: Sequence[SpooledSource], spool: Spool, clock: Clock) -> lis
 
 def _files(settings: AgentSettings, sources: Sequence[SpooledSource], spool: Spool) -> list[SpooledFiles]:
     files = [one for source, ready in sources if _reads(source) == "files" for one in ready]
-    return [SpooledFiles(Tail(files, settings.limits), spool)] if files else []
+    # an event that is written for one version's wire could not be sent by the next one
+    kept = [one._replace(origin=replace(one.origin, drafts_only=True)) for one in files]
+    return [SpooledFiles(Tail(kept, settings.limits), spool)] if kept else []
 
 
 def _reads(source: SourceSettings) -> str:

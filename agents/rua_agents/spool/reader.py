@@ -8,6 +8,7 @@ from rua_common.errors import RuaError
 
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
+from rua_agents.intake.files import SpooledFiles
 from rua_agents.intake.thread import Intake
 from rua_agents.reader import FileStatus
 from rua_agents.spool.spool import Spool
@@ -23,8 +24,8 @@ class SpoolReader:
     finished = False
     watermark_ms = 0
 
-    def __init__(self, spool: Spool, intake: Intake) -> None:
-        self._spool, self._intake = spool, intake
+    def __init__(self, spool: Spool, intake: Intake, spooled: Sequence[SpooledFiles] = ()) -> None:
+        self._spool, self._intake, self._spooled = spool, intake, spooled
 
     @property
     def problems(self) -> dict[str, str]:
@@ -63,9 +64,10 @@ class SpoolReader:
                 self._spool.release(state.offset)
 
     def files(self) -> list[FileStatus]:
-        """What waits on the disk, as a file that is read."""
+        """What waits on the disk, as a file that is read; and what is left of files that are spooled."""
         spool = self._spool
-        return [FileStatus(str(spool.directory), SPOOL, None, 0, spool.unread_bytes, records=spool.unread)]
+        waiting = FileStatus(str(spool.directory), SPOOL, None, 0, spool.unread_bytes, records=spool.unread)
+        return [waiting, *(file for one in self._spooled for file in one.statuses)]
 
     def close(self) -> None:
         """Stops the intake; what it took is on the disk."""

@@ -219,7 +219,8 @@ def test_files_that_are_spooled_are_read_on_from_what_is_durable(tmp_path: Path)
     events = all_of(again)
     assert [event.bytes for event in events] == list(range(30))
     assert len({event.event_id for event in events}) == 30
-    assert feed.statuses[0].source == "nginx-json"
+    (status,) = SpoolReader(again, Intake(again, [], clock=SystemClock()), [feed]).files()[1:]
+    assert (status.source, status.size, status.offset) == ("nginx-json", 0, 0)
     feed.close()
 
 

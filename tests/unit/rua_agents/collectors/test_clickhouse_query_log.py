@@ -86,11 +86,11 @@ def test_a_select_is_a_read_and_one_of_many_rows_a_bulk_query() -> None:
 
 def test_into_outfile_is_an_export_and_a_string_that_says_so_is_not() -> None:
     """Nor is a comment, nor a quoted name."""
-    made = event("SELECT * FROM shop.customers INTO OUTFILE '/home/ana/all.csv' FORMAT CSV")
+    made = event("SELECT * FROM shop.customers INTO OUTFILE '/export/all.csv' FORMAT CSV")
     assert (made.kind, made.rows, made.bytes) == ("data_export", 5, 500)
     assert made.destination is not None
     assert made.destination.startswith("file:")
-    assert "ana" not in made.destination
+    assert "all.csv" not in made.destination
     for quiet in (
         "SELECT 'into outfile ''x''' FROM t",
         "SELECT 1 -- into outfile 'x'\n FROM t",
