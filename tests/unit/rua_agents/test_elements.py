@@ -52,7 +52,7 @@ def test_a_live_array_gives_whole_objects_and_its_bracket_none() -> None:
     assert texts(LIVE) == [b'{"q": "},{"}', b'{"q": "]"}', b'{"q": "\\"}\\\\"}']
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(
     st.lists(OBJECTS, min_size=1, max_size=3),
     st.sampled_from([None, 2]),
@@ -81,7 +81,7 @@ def test_every_spelling_of_arrays_gives_their_objects(
                 assert [*splitter.feed(data[start:]), *splitter.finish()] == rest
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from([*'{}[]",:\\\n x1t', '{"a":', '"b"', "\0", "é"]), max_size=30), st.integers(0, 1))
 def test_any_bytes_are_cut_alike_in_any_chunks(parts: list[str], levels: int) -> None:
     """And nothing but separators and what encloses is in no record."""
@@ -141,9 +141,9 @@ def test_reading_goes_on_where_an_object_is_not_complete() -> None:
 
 
 @pytest.mark.parametrize("part", [b"{", b"[", b'{"', b"\\", b'"', b'{"a":', b'{"a":[', b"},{", b"\n", b"x", b"{x"])
-def test_megabytes_of_what_never_closes_take_linear_time(part: bytes) -> None:
+def test_what_never_closes_takes_linear_time(part: bytes) -> None:
     """Also in small chunks."""
     started = time.process_time()
-    cut(b'[{"a": "' + part * (300_000 // len(part)), size=4_096)
-    cut(b'[{"a": ' + part * (300_000 // len(part)), size=4_096)
+    cut(b'[{"a": "' + part * (60_000 // len(part)), size=4_096)
+    cut(b'[{"a": ' + part * (60_000 // len(part)), size=4_096)
     assert time.process_time() - started < 4

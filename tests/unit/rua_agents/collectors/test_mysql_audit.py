@@ -227,5 +227,5 @@ def test_hostile_records_take_linear_time(part: str) -> None:
     """Whatever fills them."""
     started = time.process_time()
     for head in ('<AUDIT_RECORD NAME="', "<AUDIT_RECORD>\n<SQLTEXT>", '<AUDIT_RECORD NAME="Query" SQLTEXT="'):
-        parse("mysql-audit-xml", (head + part * (150_000 // len(part))).encode())
+        parse("mysql-audit-xml", (head + part * (60_000 // len(part))).encode())
     assert time.process_time() - started < 5

@@ -106,7 +106,7 @@ def test_any_damage_is_read_or_refused(filler: bytes, at: int) -> None:
 def test_hostile_entries_take_linear_time(part: str) -> None:
     """Whatever fills them."""
     started = time.process_time()
-    filler = part * (150_000 // len(part))
+    filler = part * (60_000 // len(part))
     for text in (f"# User@Host: {filler}", f"# User@Host: a[a] @ b []\n{filler}", entry(filler), BANNER + filler):
         parse("mariadb-slow", text.encode())
     assert time.process_time() - started < 5
