@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pg8000.native
@@ -16,13 +17,19 @@ from rua_agents.collectors.pg_counters import Row
 from rua_agents.collectors.pg_stats import PgStatsOptions
 from rua_agents.collectors.pg_stats_poller import PgStatsPoller
 from rua_agents.intake.contract import PollFailed
+from rua_agents.intake.polled import PolledSource
 from rua_agents.pseudonyms import KeyRing
+from rua_agents.spool.settings import SpoolSettings
+from rua_agents.spool.spool import Spool
+from rua_agents.stream import SILENCE_MS
 from rua_agents.tally import Tally
+from rua_common.clock import SystemClock
 
-from tests.agent_rig import KEY
+from tests.agent_rig import KEY, origin
 from tests.pg_rig import quoted, read, told
 from tests.sources import packages
 from tests.sources.postgresql import PHRASE, PREFIX, Postgres, running
+from tests.tail_rig import Follower, close_all
 
 pytestmark = [pytest.mark.sources, pytest.mark.timeout(300)]
 
@@ -344,3 +351,63 @@ def test_a_running_copy_is_seen_and_told_once(watched: Watched) -> None:
         assert rest == ([] if cancelled else [60_000 - first.rows])
         cursor = poller.poll(answer.cursor, 0).cursor
     poller.close()
+
+
+@pytest.mark.parametrize("source", FORMATS)
+def test_a_live_log_that_is_rotated_meanwhile_gives_each_event_once(watched: Watched, source: str) -> None:
+    """Renamed and made anew as logrotate does it; the last record of a quiet server comes when it is silent."""
+    server, ending = watched.server, FORMATS[source]
+    log = server.log(ending)
+    options: dict[str, Any] = {"prefix": PREFIX} if source == "pgaudit-stderr" else {}
+    follower = Follower(f"{log}*", source=source, logins="none", **options)
+    follower.poll(turns=20).poll(SILENCE_MS).poll(SILENCE_MS)
+    try:
+        before = len(follower.events)
+        for n in (1, 2):
+            server.psql("SELECT id FROM customers WHERE id <= 5")
+            follower.poll()
+            log.rename(log.with_suffix(f".{ending}.{n}"))
+            server.psql("SELECT pg_rotate_logfile()")
+            server.psql("SELECT id FROM customers WHERE id <= 6")
+            _settled(log)
+            follower.poll(turns=5)
+        follower.poll(SILENCE_MS, turns=5).poll(SILENCE_MS)
+    finally:
+        close_all()
+    # each pg_rotate_logfile() is a SELECT of its own
+    assert len(follower.events) - before == 6
+    assert len(set(follower.events)) == len(follower.events)
+    assert follower.tally.open == 0
+
+
+def test_what_the_poller_tells_is_durable_and_not_asked_again(watched: Watched, tmp_path: Path) -> None:
+    """Through the agent's own intake: a restarted one still has what nobody acknowledged, and asks where it stopped."""
+    server = watched.server
+    server.psql("GRANT pg_read_all_stats TO rua")
+    given: dict[str, Any] = {"host": str(server.folder), "port": server.port, "database": "shop", "every_seconds": 1.0}
+    for n, expected in ((1, [5000]), (2, [5000, 4000])):
+        spool = Spool(tmp_path / "spool", SpoolSettings())
+        place = origin("pg-stats", **given)
+        feed = PolledSource("pg-stats", place, PgStatsPoller(place.options), spool, clock=SystemClock())
+        if n == 1:
+            assert not _fed(feed, spool, 1.5)
+            server.psql("COPY customers TO STDOUT", user="ana")
+        else:  # sent while no agent ran
+            server.psql("CREATE TABLE four AS SELECT generate_series(1, 4000); COPY four TO STDOUT", user="ana")
+        assert [event.rows for event in _fed(feed, spool, 2.5)] == expected
+        assert not feed.problems
+        feed.close()
+        spool.close()
+
+
+def _fed(feed: PolledSource, spool: Spool, seconds: float) -> list[Draft]:
+    """What comes into the spool meanwhile."""
+    made: list[Draft] = []
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        feed.take(SystemClock().now_ms())
+        spool.commit()
+        feed.committed()
+        made += spool.read()
+        time.sleep(0.05)
+    return made
