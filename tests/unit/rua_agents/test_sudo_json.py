@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from rua_agents.pseudonyms import KeyRing
+from rua_agents.sealing import opened
 from rua_agents.settings import Limits
 from rua_agents.tail import Tail, Watched
 
@@ -88,6 +89,6 @@ def test_a_file_whose_end_is_rewritten_in_place_gives_every_event_once(tmp_path:
     users, found = ["ana", "bob", "eve"], []
     for n in range(1, len(users) + 1):
         log.write_bytes(file_of(*[("accept", EVENT | {"submituser": user}) for user in users[:n]]))
-        found += [event.actor for made in tail.turn(n * 10_000) for event in made]
+        found += [opened(event).actor for made in tail.turn(n * 10_000) for event in made]
     tail.close()
     assert found == [NAMES.pseudonym("actor", user) for user in users]
