@@ -34,6 +34,7 @@ PATIENCE_SECONDS = 10.0
 MOST_PENDING = 2_000
 """Events that wait for the commit; then no connection is read on in this turn."""
 TELL_SECONDS = 60.0
+DEAF_SECONDS = 1.0
 _STREAM = re.compile(r"[0-9a-f]{32}")
 MOST_NUMBER = 1 << 52
 
@@ -57,6 +58,7 @@ class Listener:
         """Streams with events that are appended and not committed."""
         self.refused: Counter[str] = Counter()
         self._told_at = float("-inf")
+        self._deaf_until: float | None = None
 
     @property
     def problems(self) -> dict[str, str]:
@@ -70,6 +72,9 @@ class Listener:
     def take(self, now_ms: int) -> None:
         """Reads every connection that has something, a bounded piece of each."""
         now = self._monotonic()
+        if self._deaf_until is not None and now >= self._deaf_until:
+            self._selector.register(self._socket, selectors.EVENT_READ)
+            self._deaf_until = None
         for key, _ in self._selector.select(0):
             if key.fileobj is self._socket:
                 self._accept(now)
@@ -101,8 +106,10 @@ class Listener:
                 made, _ = self._socket.accept()
             except BlockingIOError:
                 return
-            except OSError as why:  # the process went away again, or descriptors are short
+            except OSError as why:  # descriptors are short: who waits goes on waiting, and would wake us all the time
                 self.refused[why.strerror or type(why).__name__] += 1
+                self._selector.unregister(self._socket)
+                self._deaf_until = now + DEAF_SECONDS
                 return
             peer = peer_of(made)
             mine = sum(one.peer.uid == peer.uid for one in self._open.values())

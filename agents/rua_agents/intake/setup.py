@@ -12,6 +12,7 @@ from rua_common.clock import Clock
 from rua_common.errors import BadConfiguration
 
 from rua_agents.composed import Composed
+from rua_agents.disk import free_bytes
 from rua_agents.intake.contract import Feed, PolledCollector
 from rua_agents.intake.files import SpooledFiles
 from rua_agents.intake.polled import PolledSource
@@ -44,7 +45,13 @@ def with_spool(
     directory = Path(settings.state_dir) / SPOOL
     if not sources and not any(directory.glob("*.seg")):
         return logs
-    spool = Spool(directory, settings.spool, dropped)
+    spool = Spool(
+        directory,
+        settings.spool,
+        dropped,
+        free_bytes=lambda: free_bytes(directory),
+        least_free_bytes=settings.disk.min_free_bytes,
+    )
     files, listeners = _files(settings, sources, spool), _listeners(sources, spool)
     feeds: list[Feed] = [*listeners, *_polled(sources, spool, clock), *files]
     wait = listeners[0].wait if listeners else None

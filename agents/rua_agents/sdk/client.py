@@ -34,7 +34,7 @@ class Client:
         self._begin()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
-        atexit.register(self.flush, EXIT_SECONDS)
+        atexit.register(self._at_exit)
 
     def put(self, body: bytes) -> None:
         """Takes an export's body; returns at once. If too many wait, the oldest is dropped and counted."""
@@ -44,8 +44,13 @@ class Client:
         if self._thread is None:
             self._start()
 
-    def flush(self, seconds: float = EXIT_SECONDS) -> bool:
-        """Waits until the agent has everything, but no longer than this; whether it has."""
+    def flush(self, seconds: float = EXIT_SECONDS, *, patient: bool = True) -> bool:
+        """Waits until the agent has everything, but no longer than this; whether it has.
+
+        Args:
+            seconds: at most.
+            patient: whether to wait for an agent that is not there.
+        """
         if self._thread is None:
             return self._waiting.empty()
         until, marker = time.monotonic() + seconds, threading.Event()
@@ -53,10 +58,13 @@ class Client:
         if not marker.wait(seconds):
             return False
         while self._sender.unfinished:
-            if time.monotonic() >= until:
+            if time.monotonic() >= until or (self._sender.refused and not patient):
                 return False
             time.sleep(0.005)
         return True
+
+    def _at_exit(self) -> None:
+        self.flush(EXIT_SECONDS, patient=False)
 
     def close(self) -> None:
         """Ends the thread: for tests, and for programs that exchange their agent."""
@@ -106,7 +114,7 @@ class Client:
         """The children of multiprocessing end without atexit, by a list of their own."""
         utilities = sys.modules.get("multiprocessing.util")
         if utilities is not None:
-            utilities.Finalize(None, self.flush, (EXIT_SECONDS,), exitpriority=0)
+            utilities.Finalize(None, self._at_exit, exitpriority=0)
 
     def _run(self, waiting: SimpleQueue[Any], sender: Sender) -> None:
         while True:
@@ -121,7 +129,7 @@ class Client:
         """Waits for an export, or a moment if something is on its way; takes all that wait. True: that was all."""
         idle = not sender.unfinished
         try:
-            one = waiting.get(timeout=None if idle else LINGER_SECONDS)
+            one = waiting.get(timeout=None if idle else sender.pause_seconds)
             if idle and isinstance(one, bytes):
                 time.sleep(LINGER_SECONDS)  # others may follow: one message instead of many
             while one is not _STOP:

@@ -14,8 +14,8 @@ from rua_agents.sdk.client import client
 from rua_agents.sdk.subjects import Distinct
 
 T = TypeVar("T")
-MOST_CHARACTERS = 1_024
-"""Of a text; longer ones are cut."""
+MOST_CHARACTERS, MOST_WORD_CHARACTERS = 512, 64
+"""Of a text, of a category; longer ones are cut."""
 MOST_CATEGORIES = 32
 MOST_NUMBER = 1 << 62
 
@@ -137,7 +137,8 @@ class Export:
     def _hand_over(self, outcome: str) -> None:
         """Nothing that goes wrong here may reach the caller."""
         try:
-            client().put(json.dumps(self._told(outcome), separators=(",", ":")).encode())
+            told = json.dumps(self._told(outcome), separators=(",", ":"), ensure_ascii=False)
+            client().put(told.encode("utf-8", "replace"))
         except Exception:
             count_fault()
 
@@ -232,8 +233,14 @@ def _plain(value: object) -> object:
         if isinstance(value, int) and abs(value) < MOST_NUMBER:
             return value
         if isinstance(value, (list, tuple, set, frozenset)):
-            return [str(one)[:MOST_CHARACTERS] for one in list(value)[:MOST_CATEGORIES]]
-        return str(value)[:MOST_CHARACTERS]
+            return [_text(one)[:MOST_WORD_CHARACTERS] for one in list(value)[:MOST_CATEGORIES]]
+        return _text(value)
     except Exception:
         count_fault()
         return None
+
+
+def _text(value: object) -> str:
+    """Cut, and without what would take six bytes each: whatever is in it, it fits into a frame."""
+    text = str(value)[:MOST_CHARACTERS]
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)

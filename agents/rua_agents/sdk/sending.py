@@ -19,6 +19,8 @@ PATIENCE_SECONDS = 60.0
 """An agent that takes exports and acknowledges none for so long is asked anew."""
 FIRST_BACK_OFF_SECONDS, LAST_BACK_OFF_SECONDS = 0.1, 5.0
 CONNECT_SECONDS = 1.0
+LOOK_SECONDS = 0.05
+"""Between two looks for an acknowledgement."""
 SEND_SECONDS = 0.2
 
 
@@ -36,11 +38,18 @@ class Sender:
         self._dropped = self._told = 0
         self._out, self._in = b"", b""
         self._back_off, self._next_try, self._moved_at = FIRST_BACK_OFF_SECONDS, 0.0, 0.0
+        self.refused = False
+        """Whether nobody listened at the last try."""
 
     @property
     def unfinished(self) -> bool:
         """Whether anything waits for the agent's acknowledgement."""
         return bool(self._unsent or self._unacked)
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long nothing can be done but to wait."""
+        return LOOK_SECONDS if self._socket is not None else max(LOOK_SECONDS, self._next_try - time.monotonic())
 
     def add(self, body: bytes) -> None:
         """Takes an export; beyond the cap the oldest that was not sent is dropped."""
@@ -87,8 +96,10 @@ class Sender:
         try:
             self._socket, self._in = _connect(self._path), b""
         except (OSError, AttributeError):  # nobody listens; or this system has no Unix sockets
+            self.refused = True
             self._wait_longer()
             return False
+        self.refused = False
         self._out = _talk({"version": VERSION, "stream": self._stream})
         self._told = -1
         self._moved_at = time.monotonic()

@@ -12,7 +12,8 @@ HEADER = struct.Struct(">IQ")
 ACK = struct.Struct(">Q")
 TALK = 0
 VERSION = 1
-MOST_BODY_BYTES = 1 << 16
+MOST_BODY_BYTES = 1 << 15
+"""An export with all its texts at their longest fits."""
 
 
 def frame(number: int, body: bytes) -> bytes:

@@ -10,7 +10,7 @@ import logging
 import os
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -33,10 +33,19 @@ LEAST_SEGMENTS = 4
 class Spool:
     """A directory of segments."""
 
-    def __init__(self, directory: Path, settings: SpoolSettings, dropped: Counter[str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: SpoolSettings,
+        dropped: Counter[str] | None = None,
+        *,
+        free_bytes: Callable[[], int] | None = None,
+        least_free_bytes: int = 0,
+    ) -> None:
         self.dropped: Counter[str] = Counter() if dropped is None else dropped
         """Reason → how many events are lost."""
         self.directory, self._settings = directory, settings
+        self._free_bytes, self._least_free_bytes = free_bytes, least_free_bytes
         self._segment_bytes = min(SEGMENT_BYTES, settings.bytes // LEAST_SEGMENTS)
         found = recover(directory)
         self._segments, self._next, self.marks, self.torn_bytes = found
@@ -79,9 +88,10 @@ class Spool:
 
     @property
     def has_room(self) -> bool:
-        """Whether more may be taken in."""
+        """Whether more may be taken in. The disk is the platform's, too: the last of it is not ours."""
         stops = self._settings.when_full == "stop" and self.used_bytes >= self._settings.bytes
-        return self.problem is None and not stops
+        scarce = self._free_bytes is not None and self._free_bytes() < self._least_free_bytes
+        return self.problem is None and not stops and not scarce
 
     def append(self, events: Sequence[TelemetryEvent], marks: Mapping[str, Any]) -> None:
         """Takes events and how far their sources are read now, to be written together."""
