@@ -213,19 +213,20 @@ class Events:
 
     def fetch(self) -> int:
         """Everything up to the end of the topic now; how many messages there are."""
-        ends = self._ends()
-        while self.messages < sum(ends):
+        end = self.end()
+        while self.messages < end:
             for message in self._consumer.consume(5_000, 0.2):
                 if message.error() is None:
                     self._take(message.value() or b"")
         return self.messages
 
-    def _ends(self) -> list[int]:
+    def end(self) -> int:
+        """How many messages the topic holds."""
         places = [TopicPartition(self._topic, p) for p in self._partitions]
         end = time.monotonic() + DEADLINE_SECONDS
         while True:
             try:
-                return [self._consumer.get_watermark_offsets(place, 10)[1] for place in places]
+                return sum(self._consumer.get_watermark_offsets(place, 10)[1] for place in places)
             except KafkaException:
                 if time.monotonic() > end:
                     raise
