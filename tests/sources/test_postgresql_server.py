@@ -321,6 +321,32 @@ def test_the_counters_of_the_live_server_tell_what_pgaudit_does_not(watched: Wat
     poller.close()
 
 
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        ({}, "the password is refused"),
+        ({"word": "wrong"}, "the password is refused"),
+        ({"word": PHRASE, "database": "nope"}, "there is no database nope"),
+        ({"word": PHRASE, "database": "postgres"}, "CREATE EXTENSION pg_stat_statements"),
+        ({"word": PHRASE, "tls": True}, "the server offers no TLS"),
+        ({"word": PHRASE, "port": 1}, "no answer"),
+    ],
+)
+def test_what_stops_the_poller_is_told_with_its_cure(
+    watched: Watched, tmp_path: Path, given: dict[str, Any], cure: str
+) -> None:
+    """And it can be asked again."""
+    options: dict[str, Any] = {"port": watched.server.port, "database": "shop", "tls": False, **given}
+    if word := options.pop("word", None):
+        (tmp_path / "password").write_text(word)
+        (tmp_path / "password").chmod(0o400)
+        options["password_file"] = str(tmp_path / "password")
+    poller = PgStatsPoller(PgStatsOptions(**options))
+    for _ in range(2):
+        with pytest.raises(PollFailed, match=cure):
+            poller.poll(None, 0)
+
+
 def test_a_running_copy_is_seen_and_told_once(watched: Watched) -> None:
     """A client that reads slowly, and is cancelled in the middle; then one that reads to the end."""
     server = watched.server

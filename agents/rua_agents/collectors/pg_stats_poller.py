@@ -31,7 +31,7 @@ WHERE rows > 0 AND query ~* '\\mcopy\\M|\\mfetch\\M' OR query = :hidden
 ORDER BY queryid, userid, dbid LIMIT 20000
 """
 COPIES = """
-SELECT p.pid || '/' || extract(epoch FROM a.query_start)::bigint,
+SELECT p.pid || '/' || (extract(epoch FROM a.query_start) * 1000000)::bigint,
   coalesce(a.query_id, 0) || '/' || a.usesysid || '/' || a.datid,
   coalesce(a.usename, ''), coalesce(a.datname, ''),
   CASE WHEN p.relid <> 0 AND p.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -99,9 +99,9 @@ class PgStatsPoller:
                 return  # it was gone already
 
     def _snapshot(self) -> Snapshot:
-        """Copies first: one that ends between the questions has its statement counted, and nothing is told twice."""
-        copies = self._ask(COPIES, Copy)
+        """Statements first: a COPY that ends between the questions is not counted yet, and so not told twice."""
         statements = self._ask(STATEMENTS, Statement, characters=MAX_CHARACTERS, hidden=HIDDEN)
+        copies = self._ask(COPIES, Copy)
         if any(one.query == HIDDEN for one in statements):
             raise PollFailed(GRANT.format(user=self._options.user))
         at_ms, reset_ms, evicted = self._connected().run(STATE)[0]
@@ -119,7 +119,7 @@ class PgStatsPoller:
                 port=options.port,
                 unix_sock=os.path.join(options.host, f".s.PGSQL.{options.port}") if self._local else None,
                 database=options.database,
-                password=self._password(),
+                password=self._password() or b"",
                 ssl_context=self._tls or False,
                 timeout=TIMEOUT_SECONDS,
                 application_name="rua-pg-stats",
@@ -134,9 +134,22 @@ class PgStatsPoller:
         return read_secret(Path(named), "options.password_file").strip() if named else None
 
     def _cure(self, why: Exception) -> str:
-        """What to do, in words; the server's own message as far as it is no name or text of anybody."""
-        told = why.args[0] if why.args else ""
-        code = told.get("C") if isinstance(told, dict) else None
-        cure = CURES.get(str(code), f"the server answers {code}" if code else f"cannot be asked: {why}")
+        """What to do, in words; of the server's answer only its code."""
         options = self._options
+        if isinstance(why, BadConfiguration):
+            return str(why)
+        if isinstance(why, DatabaseError) and why.args and isinstance(why.args[0], dict):
+            code = why.args[0].get("C")
+            cure = CURES.get(str(code), f"the server answers {code}")
+        else:
+            cure = _without_answer(str(why))
         return f"{options.host}:{options.port}: " + cure.format(user=options.user, database=options.database)
+
+
+def _without_answer(told: str) -> str:
+    """What to do where the server said nothing that it would say to a client."""
+    if "refuses SSL" in told:
+        return "the server offers no TLS: set ssl = on there, or tls: false where nobody else can listen"
+    if "CERTIFICATE" in told:
+        return "its certificate does not hold: set ca_file, and host to a name that the certificate has"
+    return "no answer: is the server running, are host and port right, and does a firewall let this host through?"
