@@ -22,7 +22,7 @@ from rua_schemas.events import TelemetryEvent
 
 from tests.agent_rig import KEY, web_line
 
-ROUNDS, EXPORTS, LINES = 4, 3_000, 600
+ROUNDS, EXPORTS, LINES = 4, 4_000, 600
 DEADLINE_SECONDS = 60.0
 PROCESS = """
 import sys, time
@@ -44,7 +44,7 @@ class Rig:
     def __init__(self, folder: Path, bootstrap: str) -> None:
         self.folder, self.bootstrap = folder, bootstrap
         self.platform = f"push{uuid.uuid4().hex[:8]}"
-        self.socket = folder / "s"
+        self.socket, self.config = folder / "s", folder / "agent.yaml"
         self.agent: subprocess.Popen[bytes] | None = None
         topics.apply(AdminClient({"bootstrap.servers": bootstrap}), [self.platform], replication=1)
         (folder / "logs").mkdir()
@@ -52,20 +52,29 @@ class Rig:
         key.write_bytes(KEY)
         key.chmod(0o400)
 
-    def start(self, bootstrap: str | None = None) -> None:
-        """The agent, with this broker."""
-        config = self.folder / "agent.yaml"
-        config.write_text(f"""
+    def configure(self, bootstrap: str | None = None, group: int = 0) -> None:
+        """Writes the configuration; another group changes what feeds the spool."""
+        self.config.write_text(f"""
 platform: {self.platform}
 key_file: {self.folder}/key
 state_dir: {self.folder}/state
 kafka: {{bootstrap: "{bootstrap or self.bootstrap}"}}
 sources:
-  - {{source: sdk, socket: "{self.socket}", host: web-1}}
+  - {{source: sdk, socket: "{self.socket}", host: web-1, options: {{gids: [{group}]}}}}
   - {{source: nginx-json, paths: ["{self.folder}/logs/*.log"], host: web-1, spool: true}}
 limits: {{checkpoint_seconds: 0.1, drain_seconds: 1}}
 """)
-        self.agent = subprocess.Popen([sys.executable, "-m", "rua_agents", "run", "-c", str(config)])
+
+    def start(self, bootstrap: str | None = None) -> None:
+        """The agent, with this broker."""
+        self.configure(bootstrap)
+        self.agent = subprocess.Popen([sys.executable, "-m", "rua_agents", "run", "-c", str(self.config)])
+
+    def reload(self, group: int) -> None:
+        """Tells the agent to take another configuration."""
+        assert self.agent is not None
+        self.configure(group=group)
+        self.agent.send_signal(signal.SIGHUP)
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         """Ends the agent."""
@@ -109,14 +118,16 @@ def wait_for(what: str, true: Callable[[], object]) -> None:
         time.sleep(0.05)
 
 
-def test_every_export_of_a_running_process_arrives_however_often_the_agent_is_killed(rig: Rig) -> None:
-    """Four times kill -9; after dedupe by event_id each export is there once, with its numbers."""
+def test_every_export_of_a_running_process_arrives_however_often_the_agent_is_killed_or_reloaded(rig: Rig) -> None:
+    """Four times kill -9 and SIGHUP; after dedupe by event_id each export is there once, with its numbers."""
     rng = random.Random(5)
     rig.start()
     with subprocess.Popen(
         [sys.executable, "-c", PROCESS, str(EXPORTS)], env={"RUA_SOCKET": str(rig.socket)}
     ) as process:
-        for _ in range(ROUNDS):
+        for round_ in range(ROUNDS):
+            time.sleep(rng.uniform(0.7, 1.5))
+            rig.reload(round_)
             time.sleep(rng.uniform(0.7, 1.5))
             rig.kill()
             rig.start()
