@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from rua_common.settings import Struct
 
+from rua_agents import labels
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Ignored, RecordParser, Unreadable, draft, party
 from rua_agents.collectors.mysql_statements import (
@@ -66,6 +67,8 @@ class Audited(NamedTuple):
     text: str = ""
     status: int | None = None
     counts: Counts = Counts()
+    program: str | None = None
+    """The client's, as it calls itself when it connects."""
     composite: bool = False
     """Whether its format always writes users as `root[root] @ localhost []`."""
 
@@ -75,6 +78,8 @@ class Memory(msgspec.Struct, omit_defaults=True):
 
     tables: dict[str, list[Table]] = msgspec.field(default_factory=dict)
     """Connection → what its statement has used so far."""
+    tools: dict[str, str] = msgspec.field(default_factory=dict)
+    """Connection → the client's program."""
     plain_users: bool = False
     """Whether a user was seen who is written plainly: then what looks composite is a name that somebody chose."""
 
@@ -155,12 +160,14 @@ class MysqlAuditParser(RecordParser, ABC):
             "unknown" if one.status is None else outcome_of(one.status),
             record.truncated,
             tables,
+            tool=self._memory.tools.get(one.connection),
         )
         made = made_of(self.place, record, observed_at, ran, self._texts.facts(ran))
         return [counted(event, one.counts, self._options.bulk_rows) for event in made]
 
     def _login(self, record: RawRecord, observed_at: int, at_ms: int, one: Audited) -> list[Draft]:
         self._memory.tables.pop(one.connection, None)
+        tool = self._tool(one)
         if one.event not in LOGINS:
             raise Ignored("session_end" if one.event in ("disconnect", "quit") else "session_control")
         who = party(self.place, at_ms, one.user, one.address)
@@ -177,10 +184,21 @@ class MysqlAuditParser(RecordParser, ABC):
                 actor=who.actor,
                 privilege="superuser" if (one.user or "").lower() in SUPERUSERS else "unknown",
                 session=self.place.keys.at(at_ms).pseudonym("session", one.connection),
+                tool=tool,
                 source_ip=who.source_ip,
                 source_network=who.source_network,
             )
         ]
+
+    def _tool(self, one: Audited) -> str | None:
+        """The program of a connection that begins, which its statements will have too."""
+        self._memory.tools.pop(one.connection, None)
+        tool = labels.product(one.program) if one.program and one.event in LOGINS and not one.status else None
+        if tool:
+            self._memory.tools[one.connection] = tool
+            while len(self._memory.tools) > MAX_CONNECTIONS:
+                self._memory.tools.pop(next(iter(self._memory.tools)))
+        return tool
 
     def _audit(self, record: RawRecord, observed_at: int, at_ms: int, one: Audited) -> list[Draft]:
         """The audit log was begun or ended: whoever silences it must be seen."""

@@ -26,12 +26,17 @@ class _Account(msgspec.Struct):
     ip: str | None = None
 
 
+class _Attributes(msgspec.Struct):
+    program_name: Any = None
+
+
 class _Data(msgspec.Struct):
     command: str = ""
     query: str = ""
     status: int | None = None
     db: str | None = None
     table: str | None = None
+    connection_attributes: _Attributes = msgspec.field(default_factory=_Attributes)
 
 
 class _Statistics(msgspec.Struct):
@@ -95,7 +100,7 @@ class _Parser(MysqlAuditParser):
         if one.sort == "other":
             raise Unreadable("unknown_class")
         data = getattr(one, f"{one.sort}_data", _Data())
-        statistics = one.query_statistics
+        statistics, program = one.query_statistics, data.connection_attributes.program_name
         return Audited(
             one.timestamp,
             one.sort,
@@ -109,6 +114,7 @@ class _Parser(MysqlAuditParser):
             data.query,
             data.status,
             Counts(_count(statistics.rows_sent), None, _count(statistics.bytes_sent)),
+            program if isinstance(program, str) else None,
         )
 
 

@@ -45,6 +45,8 @@ BUFFER_BYTES = 1 << 14
 CATALOGS = frozenset(("information_schema", "performance_schema", "sys"))
 # what mysqldump, mariadb-dump and mydumper put into each SELECT, so that they do not empty the cache
 DUMPS = "SELECT /*!40001 SQL_NO_CACHE */"
+DUMPERS = frozenset(("mysqldump", "mariadb-dump", "mysqlpump", "mydumper", "mysqlsh"))
+INTERACTIVE = frozenset(("mysql", "mariadb", "mycli", "MySQLWorkbench", "DBeaver", "HeidiSQL", "DataGrip", "TablePlus"))
 _SEQUENCE = re.compile(r"seq_\d+_to_\d+(?:_step_\d+)?", re.ASCII)
 _QUALIFIER = re.compile(r'("(?:[^"]|"")*"|[^".]+)\.')
 _FIRST_WORD = re.compile(r"[\s(]*([A-Za-z]+)")
@@ -88,6 +90,8 @@ class Ran(NamedTuple):
     tables: Sequence[Table] = ()
     role: str | None = None
     """Taken by SET ROLE, as a pseudonym."""
+    tool: str | None = None
+    """The client's program, as it calls itself."""
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -139,7 +143,7 @@ def meaning(facts: Facts, ran: Ran) -> tuple[Kind, Action]:  # noqa: PLR0911 - a
         Ignored: it is none.
     """
     verb = facts.verb
-    if facts.outward or ran.text.startswith(DUMPS):
+    if facts.outward or _dumps(ran) or (ran.tool in DUMPERS and verb == "SELECT"):
         return "data_export", "export"
     if verb in READS:
         return "data_access", "read"
@@ -194,7 +198,8 @@ def made_of(place: Place, record: RawRecord, observed_at: int, ran: Ran, facts: 
                 session=session,
                 dataset=dataset,
                 statement_fingerprint=facts.fingerprint,
-                tool="mysqldump" if ran.text.startswith(DUMPS) else None,
+                tool=ran.tool or ("mysqldump" if _dumps(ran) else None),
+                actor_type="interactive" if ran.tool in INTERACTIVE and person is None else "unknown",
                 truncated=record.truncated or ran.cut or facts.partial,
                 destination=destination if leaves else None,
                 destination_external=external if leaves else None,
@@ -231,6 +236,10 @@ def counted(made: Made, counts: Counts, bulk_rows: int) -> Draft:
             destination_external=made.external,
         )
     return event
+
+
+def _dumps(ran: Ran) -> bool:
+    return ran.text.startswith(DUMPS)
 
 
 def _with_rows(event: Draft, rows: int | None) -> Draft:

@@ -154,6 +154,18 @@ def test_logins_and_the_end_of_the_audit_log_are_events() -> None:
     assert [(e.kind, e.outcome) for e in made] == [("authentication", "denied"), ("administration", "ok")]
 
 
+def test_a_connections_program_is_its_statements_tool() -> None:
+    """As it calls itself when it connects; a dump exports, and the next connection of that number is none."""
+    attributes = {"program_name": "mysqldump", "_pid": "1"}
+    login = record(
+        sort="connection", event="connect", connection_data={"status": 0, "connection_attributes": attributes}
+    )
+    end = record(sort="connection", event="disconnect", connection_data={"connection_type": "tcp/ip"})
+    made = events(login, query("SELECT * FROM t"), end, query("SELECT * FROM t"))
+    told = [(event.kind, event.tool) for event in made]
+    assert told == [("authentication", "mysqldump"), ("data_export", "mysqldump"), ("data_access", None)]
+
+
 ROOT = "root[root] @ localhost []"
 
 
