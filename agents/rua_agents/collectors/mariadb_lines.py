@@ -29,6 +29,8 @@ _START = re.compile(rb"\d{8} \d\d:\d\d:\d\d,")
 _STAMP = re.compile(r"(\d{4})(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)", re.ASCII)
 _CODE = re.compile(r",(\d{1,9})?\s*\Z", re.ASCII)
 _OPERATION = re.compile(r",(\d{1,20}),(\d{1,20}),([A-Z_]{2,24}),", re.ASCII)
+# MariaDB 12 writes the client's port behind its host
+_PORT = re.compile(r"([^:]+):(?:\d{1,5}|unavailable)", re.ASCII)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "0": "\0", "b": "\b", "Z": "\x1a"}
 
@@ -88,11 +90,11 @@ def read_line(data: bytes, *, truncated: bool = False) -> Line:
     if not (comma and other_comma):
         raise Unreadable("bad_audit")
     database, object_ = _database(text[found.end() : end], statement=statement is not None)
-    sent = unescaped(statement or "")
+    sent, port = unescaped(statement or ""), _PORT.fullmatch(host)
     return Line(
         stamp,
         _clean(user),
-        _clean(host),
+        _clean(port[1] if port else host),
         found[1],
         int(found[2]),
         found[3],

@@ -98,6 +98,13 @@ def test_a_user_is_one_whatever_the_name_holds(user: str) -> None:
     assert (one.operation, one.database, one.object, one.code) == ("QUERY", "shop", "SELECT 'a', 'b,c'", 0)
 
 
+@pytest.mark.parametrize("host", ["192.0.2.7", "192.0.2.7:51234", "::ffff:192.0.2.7"])
+def test_a_clients_port_is_no_part_of_its_address(host: str) -> None:
+    """MariaDB 12 writes it, and the version of TLS where other records have their object."""
+    data = line("CONNECT", "TLS=TLSv1.3").replace(b"localhost", host.encode())
+    assert [(event.outcome, event.source_network) for event in events(data)] == [("ok", "192.0.2.0/24")]
+
+
 @pytest.mark.parametrize("user", ["root,localhost,4,11,QUERY,shop", "root,localhost,4,0,CONNECT,,,0"])
 def test_a_name_that_looks_like_the_rest_of_a_record_is_not_its_users(user: str) -> None:
     """The twin of reading from the left end."""
