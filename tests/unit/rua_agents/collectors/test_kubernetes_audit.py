@@ -297,6 +297,19 @@ def test_a_record_cut_before_its_time_has_the_time_of_the_one_before() -> None:
     assert (alone, dict(tally.failed)) == ([], {"no_time": 1})
 
 
+def test_what_the_api_server_itself_wrote_is_read_to_the_last_line() -> None:
+    """Its sessions have two stages each, a failed login has one, and one client chose the same Audit-ID twice."""
+    data = b"".join(sample_of("kubernetes-audit").splitlines(keepends=True)[:29])
+    made, tally = parse("kubernetes-audit", data)
+    assert dict(tally.ignored) == {"control_plane": 3, "told_before": 5}
+    assert (tally.events, tally.split, tally.failed.total(), tally.replaced) == (21, 1, 0, 0)
+    assert [(one.dataset, one.outcome) for one in made[-2:]] == [
+        ("shop/configmaps/settings", "denied"),
+        ("shop/secrets/payments-key", "ok"),
+    ]
+    assert [one.action for one in made if one.kind == "privileged_access"] == ["export", "export", "unknown", "unknown"]
+
+
 def test_nothing_of_the_sample_that_names_somebody_leaves() -> None:
     """Names, addresses, arguments."""
     told = repr(parse("kubernetes-audit", sample_of("kubernetes-audit"))[0])
