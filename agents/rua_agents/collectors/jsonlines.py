@@ -57,7 +57,7 @@ def reader(
             return None
         try:
             found = decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return found if len(found) == len(whole) else None
 

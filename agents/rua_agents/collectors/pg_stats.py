@@ -82,7 +82,7 @@ def _row(record: RawRecord) -> Row:
         return _DECODER.decode(record.data)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, UnicodeDecodeError) as why:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as why:
         raise Unreadable("not_json") from why
 
 

@@ -37,7 +37,7 @@ def _line(record: RawRecord) -> tuple[_Line, int]:
     if not record.truncated and b"\\u0000" not in record.data:
         try:
             return _DECODER.decode(record.data), 0
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
     value, replaced = read_object(record.data, truncated=record.truncated)
     return msgspec.convert(value, _Line), replaced

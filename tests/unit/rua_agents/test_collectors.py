@@ -156,6 +156,18 @@ def test_damage_anywhere_never_stops_a_source(source: str, draw: st.DataObject) 
     assert [decode(encode(event), TelemetryEvent) for event in made] == made
 
 
+@pytest.mark.parametrize("opening", [b"[", b"{", b'{"a":', b"(", b"<a>"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_nest_of_any_depth_ends_nothing(source: str, opening: bytes) -> None:
+    """Parsers that call themselves end at some depth: the record is counted, the agent lives."""
+    data = sample_of(source)
+    for record in records_of(source, data)[:3]:
+        colon = data.find(b":", record.offset, record.end) + 1
+        for at in ((record.offset + record.end) // 2, colon or record.offset):
+            made, tally = read(source, data[record.offset : at] + opening * 20_000 + data[at : record.end])
+            assert (tally.open, tally.events + tally.split) == (0, len(made))
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_record_that_is_cut_is_counted_and_its_event_says_so(source: str) -> None:
     """A limit below most records: nothing is lost in silence."""
