@@ -171,7 +171,7 @@ class Gzip:
             if not self._next(min(at - self._at, RAW_BYTES)):
                 return b""
         made = bytearray()
-        while len(made) < size and (some := self._next(size - len(made))):
+        while len(made) < size and not (made and self._damage) and (some := self._next(size - len(made))):
             made += some
         return bytes(made)
 

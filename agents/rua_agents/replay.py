@@ -65,7 +65,7 @@ class ReplayedFile:
 
     def dump(self) -> FileState:
         """For the checkpoint. Records before the id is known are not taken yet."""
-        begun = self.stream.source_id is not None
+        begun = not self.stream.holds
         return FileState(
             path=self.path,
             source=self.origin.collector.name,

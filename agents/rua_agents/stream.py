@@ -141,6 +141,11 @@ class SourceStream:
         return found or identity.random_source_id()
 
     @property
+    def holds(self) -> bool:
+        """Whether records wait for the id: nothing of the file is taken yet."""
+        return bool(self._first)
+
+    @property
     def silent_at(self) -> int | None:
         """When silence completes what waits; None if nothing does."""
         return self.last_observed_at + SILENCE_MS if self.waiting else None

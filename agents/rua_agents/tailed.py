@@ -198,7 +198,7 @@ class TailedFile:
             raise
         if seen != self.seen and not self._is_the_same(content):
             raise Truncated
-        self.seen, self._more = seen, len(chunk) == self.limits.read_bytes
+        self.seen, self._more = seen, bool(chunk) and (self.packed or len(chunk) == self.limits.read_bytes)
         return chunk
 
     def _is_the_same(self, content: Content) -> bool:
@@ -253,7 +253,7 @@ class TailedFile:
     def dump(self) -> FileState:
         """For the checkpoint. As long as the id is not known, nothing is taken."""
         if self._dumped is None or self._dumped.path != self.path:
-            begun = self.stream.source_id is not None
+            begun = not self.stream.holds
             self._dumped = FileState(
                 path=self.path,
                 source=self.key.source,

@@ -146,6 +146,24 @@ def test_no_damage_stops_the_agent(place: Path, at: int, noise: bytes) -> None:
     assert follower.events[:5] == made[:5] or follower.tail.problems or follower.tally.failed
 
 
+def test_a_small_file_with_a_wrong_checksum_gives_its_lines(tmp_path: Path) -> None:
+    """Nothing of it is kept back because the damage is found together with it."""
+    whole = bytearray(gzip.compress(lines(1, 2, 3), mtime=0))
+    whole[-8] ^= 1
+    (tmp_path / "a.gz").write_bytes(whole)
+    follower = Follower(f"{tmp_path}/*.gz").poll()
+    assert follower.numbers == [1, 2, 3]
+    assert "is damaged" in follower.tail.problems[f"{tmp_path}/a.gz"]
+
+
+def test_a_pipe_is_never_waited_for(tmp_path: Path) -> None:
+    """It may take the place of a file after the look and before it is opened."""
+    os.mkfifo(tmp_path / "a.log")
+    handle = Handle(str(tmp_path / "a.log"), Descriptors())
+    with pytest.raises(OSError, match="no regular file"):
+        handle.stat()
+
+
 def test_a_bomb_fills_no_memory(tmp_path: Path) -> None:
     """A gigabyte of zeros packs to a megabyte: it is unpacked in bounded pieces."""
     (tmp_path / "a.gz").write_bytes(gzip.compress(b"\0" * (64 << 20), 1) + gzip.compress(lines(1)))

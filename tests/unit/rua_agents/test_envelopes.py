@@ -15,6 +15,7 @@ from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import COLLECTORS, Draft
 from rua_agents.envelopes import LANES, MOST_PIECES, Envelope, EnvelopeSplitter, envelopes_of, unwrap_cri, unwrap_docker
 from rua_agents.records import LineSplitter
+from rua_agents.settings import Limits
 from rua_agents.stream import Origin, SourceStream
 from rua_agents.tail import GONE_MS, TWIN_MS
 from rua_agents.tally import Tally
@@ -183,6 +184,16 @@ def test_a_line_without_an_end_takes_no_more_memory_than_the_limit() -> None:
     first, second = splitter.feed(STAMP + b" stdout F y\n" + STAMP + b" stdout F next\n")
     assert (first.offset, len(first.data), first.truncated) == (0, 1 << 16, True)
     assert (second.data, second.offset) == (b"next", whole + len(STAMP) + len(b" stdout F y\n"))
+
+
+def test_a_lane_on_which_nobody_writes_is_not_read_again_after_a_restart(tmp_path: Path) -> None:
+    """Its place moves with the lines of the other one."""
+    log = tmp_path / "0.log"
+    log.write_bytes(b"".join(cri(lines(*range(400)))))
+    limits = Limits(read_bytes=1 << 16, record_bytes=1 << 11)
+    follower = Follower(f"{tmp_path}/0.log", envelopes=(Envelope("cri", "stderr"),), limits=limits).poll(turns=9)
+    (state,) = (one for one in follower.tail.dump() if one.inode)
+    assert state.offset == log.stat().st_size
 
 
 @pytest.mark.parametrize("form", sorted(WRAP))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rua_agents import tail
 from rua_agents.sealing import opened
 from rua_agents.settings import Limits
 from rua_agents.tail import GONE_MS, REST_MS, SCAN_MS, TWIN_MS, Watched
@@ -137,9 +138,11 @@ def test_other_logs_with_a_similar_name_are_not_taken_for_rotated_ones(tmp_path:
     """Only what rotation appends: numbers, dates, old, gz."""
     (tmp_path / "a.log").write_bytes(lines(1))
     follower = Follower(f"{tmp_path}/a.log").poll()
-    for name in ("a.log.offset", "a.log.swp", "a.logs", "a.log.lock.1", ".a.log.1"):
+    other = Follower(f"{tmp_path}/*.log").poll()
+    for name in ("a.log.offset", "a.log.swp", "a.logs", "a.log.lock.1", ".a.log.1", ".b.log"):
         (tmp_path / name).write_bytes(lines(9))
     assert follower.poll().poll(TWIN_MS).poll().numbers == [1]
+    assert other.poll().poll(TWIN_MS).poll().numbers == [1]
 
 
 @pytest.mark.parametrize("deeper", ["old", "."])
@@ -353,17 +356,20 @@ def test_a_file_system_that_stumbles_costs_nothing(
     log.write_bytes(lines(1))
     follower = Follower(f"{tmp_path}/a.log").poll()
     append(log, lines(2))
-    stale = dict.fromkeys(range(3, 1000), True)
-    real = os.fstat
+    broken = set(range(3, 1_000))
+    real_fstat, real_close = os.fstat, os.close
 
     def fails(descriptor: int) -> os.stat_result:
-        if stale.get(descriptor):
-            if code == errno.ESTALE:
-                stale[descriptor] = False  # the next one is fresh
+        if descriptor in broken:
             raise OSError(code, os.strerror(code))
-        return real(descriptor)
+        return real_fstat(descriptor)
+
+    def closes(descriptor: int) -> None:
+        broken.discard(descriptor)
+        real_close(descriptor)
 
     with monkeypatch.context() as patch:
+        patch.setattr(os, "close", closes)
         patch.setattr(os, "fstat", fails)
         follower.poll(turns=1)
         assert list(follower.tail.problems) == [str(log)]
@@ -460,6 +466,31 @@ def test_one_turn_of_many_files_is_given_in_slices(tmp_path: Path) -> None:
             seen |= {opened(event).bytes or 0 for event in made}
             break  # as the agent does while the broker does not answer
     assert seen == set(range(4_000))
+
+
+def test_a_file_that_always_grows_holds_no_other_up(tmp_path: Path) -> None:
+    """Even if the agent can take one slice at a time only."""
+    busy, quiet = tmp_path / "a.log", tmp_path / "b.log"
+    follower = Follower(f"{tmp_path}/*.log").poll()
+    quiet.write_bytes(lines(7_777))
+    for _ in range(6):
+        append(busy, lines(*range(1_000)))
+        follower.elapsed += SCAN_MS
+        for made in follower.tail.turn(START_MS):
+            follower.bytes += [opened(event).bytes for event in made]
+            break
+    assert follower.bytes.count(7_777) == 1
+
+
+def test_many_files_are_looked_for_less_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listing ten thousand files each second would cost more than reading them."""
+    monkeypatch.setattr(tail, "SCANS_FILES_PER_MS", 0.01)
+    for n in range(20):
+        (tmp_path / f"{n}.log").write_bytes(lines(n))
+    follower = Follower(f"{tmp_path}/*.log").poll()
+    (tmp_path / "new.log").write_bytes(lines(99))
+    assert 99 not in follower.poll(1_900).bytes
+    assert 99 in follower.poll(200).bytes
 
 
 def test_a_checkpoint_of_another_version_costs_a_second_reading_only(

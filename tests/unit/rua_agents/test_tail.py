@@ -11,7 +11,7 @@ import pytest
 from rua_agents.stream import SILENCE_MS
 from rua_agents.tail import GONE_MS, REST_MS, SCAN_MS, TWIN_MS, Watched
 
-from tests.agent_rig import DATA, START_MS, audit, origin, parse, web_line
+from tests.agent_rig import DATA, START_MS, audit, origin, parse, sample_of, web_line, zone_name
 from tests.tail_rig import LIMITS, Follower, append, close_all, lines
 
 HOUR_MS = 3_600_000
@@ -275,6 +275,29 @@ def test_an_event_says_when_it_happened_and_when_it_was_read(tmp_path: Path) -> 
         assert sorted(Follower(str(log), source=source).poll().poll(SILENCE_MS).events) == sorted(
             e.event_id for e in made
         )
+
+
+def test_a_quiet_server_tells_its_last_record_of_several_lines(tmp_path: Path) -> None:
+    """Only the next record would prove that it is whole; after two seconds of silence it is taken to be."""
+    data = sample_of("pgaudit-stderr").rstrip(b"\n") + b"\n"
+    (tmp_path / "a.log").write_bytes(data)
+    follower = Follower(f"{tmp_path}/a.log", source="pgaudit-stderr", zone=zone_name("pgaudit-stderr"))
+    follower.poll().poll(SILENCE_MS).poll(SILENCE_MS)
+    assert follower.tail.files()[0].offset == len(data)
+    made, _ = parse("pgaudit-stderr", data, zone=zone_name("pgaudit-stderr"))
+    assert set(follower.events) == {event.event_id for event in made}
+
+
+def test_an_end_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
+    """Some write over what they had put behind their last record."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1) + b"]}  ")
+    follower = Follower(f"{tmp_path}/a.log").poll()
+    with log.open("r+b") as file:
+        file.seek(len(lines(1)))
+        file.write(lines(2))
+    assert follower.poll().bytes == [1, 2]
+    assert not follower.tally.dropped
 
 
 def test_two_sources_may_follow_one_file(tmp_path: Path) -> None:
