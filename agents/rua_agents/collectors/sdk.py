@@ -36,6 +36,18 @@ ACTOR_TYPES: frozenset[ActorType] = frozenset(get_args(ActorType))
 QUALITIES: frozenset[Quality] = frozenset(get_args(Quality))
 
 
+class Stamp(Struct, frozen=True):
+    """What the agent says of every export, whatever the process says.
+
+    Attributes:
+        merchant: Whose data.
+        app: Who gets it.
+    """
+
+    merchant: str | None = None
+    app: str | None = None
+
+
 class SdkOptions(Struct, frozen=True):
     """Who may hand over.
 
@@ -43,11 +55,19 @@ class SdkOptions(Struct, frozen=True):
         uids: Users (numbers) whose processes may; the agent's own user always may.
         gids: Groups, likewise.
         group: Group (number) that the socket belongs to, so that its members can open it.
+        stamp: What is said of every export.
+        stamps: User (number) → what is said of the exports of its processes instead.
     """
 
     uids: list[int] = msgspec.field(default_factory=list)
     gids: list[int] = msgspec.field(default_factory=list)
     group: int | None = None
+    stamp: Stamp = Stamp()
+    stamps: dict[int, Stamp] = msgspec.field(default_factory=dict)
+
+    def of_user(self, uid: int) -> SdkOptions:
+        """The options for a user's processes."""
+        return msgspec.structs.replace(self, stamp=self.stamps.get(uid, self.stamp))
 
 
 class Sdk:
@@ -99,7 +119,7 @@ class _Parser(RecordParser):
         if action not in KINDS:
             raise Unreadable("unknown_action")
         place.tally.replaced += replaced
-        names = place.keys.at(at_ms)
+        names, stamp = place.keys.at(at_ms), place.options.stamp
         who = party(place, at_ms, text(value.get("actor")), text(value.get("address")))
         session, destination = text(value.get("session")), text(value.get("destination"))
         rows, rows_quality = _counted(value, "rows")
@@ -115,8 +135,8 @@ class _Parser(RecordParser):
                 action=action,
                 channel="api",
                 outcome=_one_of(OUTCOMES, value.get("outcome"), "unknown"),
-                merchant=registered(place, "merchant", text(value.get("merchant")), at_ms),
-                app=registered(place, "app", text(value.get("app")), at_ms),
+                merchant=registered(place, "merchant", stamp.merchant or text(value.get("merchant")), at_ms),
+                app=registered(place, "app", stamp.app or text(value.get("app")), at_ms),
                 actor=who.actor or who.source_ip,
                 actor_type=_one_of(ACTOR_TYPES, value.get("actor_type"), _unnamed(who.actor, who.source_ip)),
                 session=names.pseudonym("session", session) if session else None,

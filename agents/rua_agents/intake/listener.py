@@ -13,6 +13,7 @@ import selectors
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from rua_agents import identity
@@ -187,7 +188,8 @@ class Listener:
 
     def _parser(self, stream: str) -> NamedStream:
         if stream not in self._parsers:
-            origin = self._origin
+            user = int(stream.partition(":")[0])
+            origin = replace(self._origin, options=self._origin.options.of_user(user))
             source_id = identity.source_id(origin.platform, origin.collector.name, origin.host, stream.encode())
             self._parsers[stream] = NamedStream(origin, stream, source_id)
         return self._parsers[stream]

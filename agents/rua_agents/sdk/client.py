@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import queue
 import sys
 import threading
 import time
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from rua_agents.sdk.sending import Sender
@@ -75,7 +75,7 @@ class Client:
             self._thread = None
 
     def _begin(self) -> None:
-        self._waiting: SimpleQueue[Any] = SimpleQueue()
+        self._waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = None
         self._starting = threading.Lock()
         self._counting = threading.RLock()
@@ -90,7 +90,7 @@ class Client:
     def _drop(self) -> None:
         try:
             self._waiting.get_nowait()
-        except Empty:
+        except queue.Empty:
             return
         with self._counting:  # held for one addition; a signal handler of the same thread may enter again
             self._dropped += 1
@@ -100,6 +100,7 @@ class Client:
             return
         try:
             if self._thread is None:
+                self._renew_queue()
                 thread = threading.Thread(target=self._run, args=(self._waiting, self._sender), daemon=True)
                 thread.name = "rua-sdk"
                 thread.start()
@@ -110,13 +111,20 @@ class Client:
         finally:
             self._starting.release()
 
+    def _renew_queue(self) -> None:
+        """If gevent has exchanged threads and queues since the import, the old queue would stop all greenlets."""
+        if type(self._waiting) is not queue.SimpleQueue:
+            before, self._waiting = self._waiting, queue.SimpleQueue()
+            while not before.empty():
+                self._waiting.put(before.get_nowait())
+
     def _flush_at_end(self) -> None:
         """The children of multiprocessing end without atexit, by a list of their own."""
         utilities = sys.modules.get("multiprocessing.util")
         if utilities is not None:
             utilities.Finalize(None, self._at_exit, exitpriority=0)
 
-    def _run(self, waiting: SimpleQueue[Any], sender: Sender) -> None:
+    def _run(self, waiting: queue.SimpleQueue[Any], sender: Sender) -> None:
         while True:
             ended = self._gather(waiting, sender)
             sender.drop(self._taken_dropped())
@@ -125,7 +133,7 @@ class Client:
                 sender.close()
                 return
 
-    def _gather(self, waiting: SimpleQueue[Any], sender: Sender) -> bool:
+    def _gather(self, waiting: queue.SimpleQueue[Any], sender: Sender) -> bool:
         """Waits for an export, or a moment if something is on its way; takes all that wait. True: that was all."""
         idle = not sender.unfinished
         try:
@@ -138,7 +146,7 @@ class Client:
                 else:
                     sender.add(one)
                 one = waiting.get_nowait()
-        except Empty:
+        except queue.Empty:
             return False
         return True
 

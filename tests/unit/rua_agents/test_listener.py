@@ -195,6 +195,16 @@ def test_a_process_sets_neither_platform_nor_source_nor_host(rig: Rig) -> None:
     assert event.event_id != "0"
 
 
+def test_what_is_stamped_for_a_user_its_processes_cannot_say_otherwise(rig: Rig) -> None:
+    """Nobody passes for another's app."""
+    rig.listener._origin = origin("sdk", rig.tally, stamps={os.getuid(): {"app": "erp"}})
+    one = rig.process()
+    one.say(1, dataset="orders", began_ms=START_MS, app="billing", merchant="m-1")
+    rig.turn()
+    (event,) = rig.events()
+    assert (event.app, event.merchant) == ("erp", "m-1")
+
+
 def test_two_users_that_say_the_same_name_are_two(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody can use up another's numbers."""
     for uid in (os.getuid(), 4_711):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -244,6 +245,23 @@ def test_a_full_buffer_between_caller_and_thread_drops_and_counts(path: str, mon
         made.put(b"%d" % n)
     assert [made._waiting.get() for _ in range(made._waiting.qsize())] == [b"%d" % n for n in range(15, 25)]
     assert made._taken_dropped() == 15
+
+
+def test_a_queue_that_was_exchanged_since_is_left_and_nothing_in_it(
+    path: str, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As gevent does, with the threads: a queue of the old kind would stop all of its greenlets."""
+
+    class Exchanged(queue.SimpleQueue[Any]):
+        """Another kind."""
+
+    made = Client(path)
+    monkeypatch.setattr(queue, "SimpleQueue", Exchanged)
+    made.put(b'{"rows": 1}')
+    assert isinstance(made._waiting, Exchanged)
+    assert made.flush(5)
+    assert agent.exports() == [{"rows": 1}]
+    made.close()
 
 
 def test_what_was_not_acknowledged_is_sent_again_with_its_number(used: Client, path: str) -> None:
