@@ -28,17 +28,32 @@ class Call(NamedTuple):
     """Which argument holds the flags of open: reading is not writing."""
 
 
+_OPEN, _OPENAT = Call("data_access", "read", "a1"), Call("data_access", "read", "a2")
+_OPENAT2 = Call("data_access", "unknown")  # its flags stand in memory, not in an argument
+_CREATE = Call("data_change", "alter")
 _DELETE, _CHANGE = Call("data_change", "delete"), Call("administration", "alter")
-CALLS: Mapping[tuple[str, str], Call] = {
-    ("c000003e", "2"): Call("data_access", "read", "a1"),
-    ("c000003e", "257"): Call("data_access", "read", "a2"),
-    ("c00000b7", "56"): Call("data_access", "read", "a2"),
-    **{("c000003e", number): _DELETE for number in ("76", "84", "87", "263")},
-    **{("c00000b7", number): _DELETE for number in ("35", "45")},
-    **{("c000003e", number): _CHANGE for number in ("82", "90", "92", "94", "260", "264", "268", "316")},
-    **{("c00000b7", number): _CHANGE for number in ("38", "53", "54", "276")},
+_NUMBERS: Mapping[str, Mapping[Call, str]] = {
+    # x86-64
+    "c000003e": {
+        **{_OPEN: "2", _OPENAT: "257", _OPENAT2: "437", _CREATE: "85"},
+        **{_DELETE: "76 84 87 263", _CHANGE: "82 90 92 94 260 264 268 316"},
+    },
+    # x86-32: any program may be built for it, also on a 64-bit host
+    "40000003": {
+        **{_OPEN: "5", _OPENAT: "295", _OPENAT2: "437", _CREATE: "8"},
+        **{_DELETE: "10 40 92 193 301", _CHANGE: "15 16 38 182 198 212 298 302 306 353"},
+    },
+    # arm64
+    "c00000b7": {_OPENAT: "56", _OPENAT2: "437", _DELETE: "35 45", _CHANGE: "38 53 54 276"},
 }
-"""(architecture, number) of x86-64 and arm64: open, openat; truncate, unlink; rename, chmod, chown."""
+"""Architecture → open, openat, openat2, creat; truncate, unlink, rmdir; rename, chmod, chown."""
+CALLS: Mapping[tuple[str, str], Call] = {
+    (architecture, number): call
+    for architecture, calls in _NUMBERS.items()
+    for call, numbers in calls.items()
+    for number in numbers.split()
+}
+"""(Architecture, number) → what the call does to a file."""
 
 
 class Deed(NamedTuple):

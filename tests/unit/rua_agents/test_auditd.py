@@ -70,6 +70,31 @@ def test_the_login_user_is_the_actor_through_sudo_and_su() -> None:
     assert dump.action == "export"
 
 
+@pytest.mark.parametrize(
+    ("arch", "syscall", "flags", "kind", "action"),
+    [
+        ("c000003e", "257", "a2=0", "data_access", "read"),
+        ("c000003e", "85", "a1=1b4", "data_change", "alter"),
+        ("c000003e", "437", "a2=7ffd", "data_access", "unknown"),
+        ("40000003", "295", "a2=0", "data_access", "read"),
+        ("40000003", "5", "a1=241", "data_change", "alter"),
+        ("40000003", "10", "", "data_change", "delete"),
+        ("c00000b7", "56", "a2=0", "data_access", "read"),
+    ],
+)
+def test_a_program_of_another_architecture_opens_nothing_unseen(
+    arch: str, syscall: str, flags: str, kind: str, action: str
+) -> None:
+    """A watch holds for all of them: a 32-bit copy of cat must not be the way around it."""
+    head = "msg=audit(1772445600.100:7):"
+    records = (
+        f"type=SYSCALL {head} arch={arch} syscall={syscall} success=yes exit=3 {flags} auid=1000 uid=1000 ses=7\n"
+        f'type=PATH {head} item=0 name="/srv/exports/c.csv" nametype=NORMAL\n'
+    )
+    made, _ = parse("auditd", records.encode())
+    assert [(event.kind, event.action, event.dataset) for event in made] == [(kind, action, "file:/srv/exports/c.csv")]
+
+
 def test_a_watched_file_is_read_or_written_or_refused() -> None:
     """The flags of open tell; the path loses what names one day or person."""
     made, _ = parse("auditd", sample_of("auditd"))
