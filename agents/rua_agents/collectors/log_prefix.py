@@ -11,7 +11,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
-from itertools import islice
+from itertools import islice, product
 from typing import NamedTuple
 
 NAME_BYTES = 63  # NAMEDATALEN - 1: the server cuts longer names
@@ -50,6 +50,7 @@ LONGEST_SEVERITY = 12
 MOST_SEVERITIES = 48
 """So many fit into the names of a prefix, each of which may hold some."""
 ENDINGS = 2_048
+MOST_PEOPLE = 512
 ADDITIONS = frozenset((b"DETAIL", b"HINT", b"QUERY", b"CONTEXT", b"LOCATION", b"BACKTRACE", b"STATEMENT"))
 """Lines that tell more of the report before them."""
 
@@ -147,17 +148,28 @@ class Prefix:
         parts = [part for part in parts if part.escape != "q"]
         free = next((n for n, part in enumerate(parts) if part.escape and part.fixed is None), len(parts))
         self.longest = sum(len(p.literal) + p.longest for p in parts) + LONGEST_SEVERITY
-        self._opening, rest = parts[: min(free, stop)], parts[min(free, stop) :]
+        self._opening, self._rest = parts[: min(free, stop)], parts[min(free, stop) :]
         short = parts[len(self._opening) : stop]
         # the same names come again and again: what their part of a prefix means is remembered
-        self._endings = [
-            lru_cache(ENDINGS)(partial(endings_of, one)) for one in ([rest] if short == rest else [short, rest])
-        ]
+        both = [self._rest] if short == self._rest else [short, self._rest]
+        self._endings = [lru_cache(ENDINGS)(partial(endings_of, one)) for one in both]
 
     def head(self, data: bytes) -> Head:
         """All ways to read the start of this record."""
         window = data[: self.longest]
         return Head(self._opened(window), self._endings, window)
+
+    def people(self, head: Head, reading: Reading) -> list[tuple[bytes, bytes]]:
+        """Every user and database that this reading may mean."""
+        opened = self._opened(head.window)
+        return people_of(self._rest, head.window[opened[0] : reading.end]) if opened else []
+
+    def fields_with(self, head: Head, reading: Reading, user: bytes, database: bytes) -> dict[str, bytes]:
+        """What else is beyond doubt, once it is known whose session it is."""
+        opened, known = self._opened(head.window), {"u": user, "d": database}
+        tail = head.window[opened[0] if opened else 0 : reading.end]
+        parts = [Part("", known[part.escape]) if part.escape in known else part for part in self._rest]
+        return {escape: tail[a:b].strip(b" ") for escape, (a, b) in (endings_of(parts, tail) or {}).items()} | known
 
     def unfinished(self, data: bytes) -> bool:
         """Whether a record begins here whose prefix does not end: a name in it holds a line feed."""
@@ -184,16 +196,37 @@ class Prefix:
 
 def endings_of(parts: Sequence[Part], text: bytes) -> Spans | None:
     """Reads the text as these parts: which escapes are beyond doubt, or None if it cannot be read so."""
+    places = ways(parts, text)
+    if places is None:
+        return None
+    certain = [one[0] if len(one) == 1 else None for one in places]
+    spans = zip(parts, certain, certain[1:], strict=False)
+    return {part.escape: (a, b) for part, a, b in spans if part.escape and a is not None and b is not None}
+
+
+def ways(parts: Sequence[Part], text: bytes) -> list[list[int]] | None:
+    """Before and after each part all places where it can begin and end if the text is read as these parts."""
     reached = reach(parts, text)
     if len(reached) <= len(parts) or len(text) not in reached[-1]:
         return None
-    on_the_way, known = [len(text)], Spans()
-    for n in range(len(parts) - 1, -1, -1):
-        after = on_the_way
-        on_the_way = [p for p in reached[n] if _leads(parts[n], text, p, after)]
-        if parts[n].escape and len(on_the_way) == len(after) == 1:
-            known[parts[n].escape] = on_the_way[0], after[0]
-    return known
+    places = [[len(text)]]
+    for part, starts in zip(reversed(parts), reversed(reached[:-1]), strict=True):
+        places.append([p for p in starts if _leads(part, text, p, places[-1])])
+    return places[::-1]
+
+
+def people_of(parts: Sequence[Part], text: bytes) -> list[tuple[bytes, bytes]]:
+    """The users with their databases that the text may name, if `%u` and `%d` stand side by side; so many at most."""
+    at = next((n for n in range(len(parts) - 2) if (parts[n].escape, parts[n + 2].escape) == ("u", "d")), None)
+    places = None if at is None else ways(parts, text)
+    if at is None or places is None:
+        return []
+    user, between, database = parts[at : at + 3]
+    return [
+        (text[a:b], text[b + len(between.literal) : d])
+        for a, b, d in islice(product(places[at], places[at + 1], places[at + 3]), MOST_PEOPLE)
+        if user.fits(text[a:b]) and database.fits(text[b + len(between.literal) : d])
+    ]
 
 
 def reach(parts: Sequence[Part], window: bytes) -> list[list[int]]:

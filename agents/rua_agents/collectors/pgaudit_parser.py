@@ -97,10 +97,22 @@ class PgauditParser:
         """Whether this connection was received and not authorised, in a log that tells both."""
         return self.memory.authorizes and self._remembered_as("session", session) in self.memory.strangers
 
+    def know(self, session: str, user: str, database: str) -> None:
+        """The server has said who this session is."""
+        self.memory.people[self._remembered_as("session", session)] = self._person(user, database)
+        bounded(self.memory.people, MAX_SESSIONS)
+
+    def is_known(self, session: str, user: str, database: str) -> bool:
+        """Whether it was this one."""
+        return self.memory.people.get(self._remembered_as("session", session)) == self._person(user, database)
+
+    def _person(self, user: str, database: str) -> str:
+        return self._remembered_as("person", f"{user}\0{database}")
+
     def end_session(self, session: str) -> None:
         """Forgets a session's role and cursors."""
         key, memory = self._remembered_as("session", session), self.memory
-        for kept in (memory.roles, memory.cursors, memory.strangers):
+        for kept in (memory.roles, memory.cursors, memory.strangers, memory.people):
             kept.pop(key, None)
 
     def login(self, line: LogLine, *, denied: bool) -> list[Draft]:

@@ -119,6 +119,8 @@ class Memory(msgspec.Struct, omit_defaults=True):
     """Session → cursor → the table it reads."""
     strangers: dict[str, bool] = msgspec.field(default_factory=dict)
     """Sessions whose connection was received and not authorised."""
+    people: dict[str, str] = msgspec.field(default_factory=dict)
+    """Session → who was authorised for which database, where its prefix alone does not tell."""
     authorizes: bool = False
     """Whether the log has ever told that a connection was authorised."""
 

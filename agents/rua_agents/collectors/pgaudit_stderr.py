@@ -77,14 +77,16 @@ class _Parser(LineParser):
             raise Unreadable("other_prefix")
         fields = report.fields()
         message, _ = clean(report.message.decode("utf-8", "replace"))
-        process = fields.get("c") or b"pid " + fields.get("p", b"?")
-        address = _known(fields, "h") or (_known(fields, "r") or "").partition("(")[0] or None
+        session = (fields.get("c") or b"pid " + fields.get("p", b"?")).decode()
+        if message and ("u" not in fields or "d" not in fields):
+            person = self._person(report, session, message)
+            fields = report.fields_with(*person) if person else fields
         return _time_ms(fields, self._place.zone), Line(
             message,
-            process.decode(),
+            session,
             _known(fields, "u"),
             _known(fields, "d"),
-            address,
+            _known(fields, "h") or (_known(fields, "r") or "").partition("(")[0] or None,
             _known(fields, "a"),
             report.reading.severity.decode(),
             b"CONTEXT" in report.additions(),
@@ -92,7 +94,23 @@ class _Parser(LineParser):
             admits=report.may_say(_AUTHORIZED),
         )
 
+    def _person(self, report: Report, session: str, message: str) -> tuple[bytes, bytes] | None:
+        """Who of those that the prefix may name: whom the server named when it authorised the session."""
+        people = [(pair, _text(pair[0]), _text(pair[1])) for pair in report.people()]
+        if message.startswith(AUTHORIZED):
+            said = message.partition(": ")[2] + " "
+            people = [one for one in people if said.startswith(f"user={one[1]} database={one[2]} ")]
+            if len(people) == 1:
+                self._core.know(session, *people[0][1:])
+        else:
+            people = [one for one in people if self._core.is_known(session, *one[1:])]
+        return people[0][0] if len(people) == 1 else None
+
+
+def _text(raw: bytes) -> str:
+    return clean(raw.decode("utf-8", "replace"))[0]
+
 
 def _known(fields: dict[str, bytes], escape: str) -> str | None:
-    text, _ = clean(fields.get(escape, b"").decode("utf-8", "replace"))
+    text = _text(fields.get(escape, b""))
     return text if text not in ("", UNKNOWN) else None

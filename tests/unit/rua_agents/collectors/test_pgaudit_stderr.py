@@ -112,6 +112,38 @@ def test_a_name_with_a_line_feed_begins_no_record() -> None:
     assert NAMES.pseudonym("actor", "ceo") not in {e.actor for e in made}
 
 
+@pytest.mark.parametrize(
+    ("user", "database"),
+    [("ana@shop.example", "shop"), ("ana", "shop@x"), ("a/b@c d", "e@f/g"), ("x database=y", "z@x")],
+)
+@pytest.mark.parametrize("prefix", [PREFIX, "%m [%p] %q%u@%d "])
+def test_an_odd_name_is_told_where_the_server_has_said_whose_session_it_is(
+    user: str, database: str, prefix: str
+) -> None:
+    """Debian's own prefix, and people who log in by an e-mail address; until the session ends."""
+    given = {"user": user, "database": database}
+    said = f"connection authorized: user={user} database={database}"
+    after = text_line(T, "disconnection: session time: 0", **given) + text_line(T, SAID.format(9, 9), **given)
+    data = text_line(T, said + " application_name=psql", **given) + text_line(T, SAID.format(1, 5), **given) + after
+    data = data.replace(b"/psql 10.1.2.3 ", b" ") if prefix != PREFIX else data
+    made, _ = read("pgaudit-stderr", data, prefix=prefix)
+    assert [e.rows for e in made] == [5, 9]
+    assert made[0].actor == NAMES.pseudonym("actor", user)
+    assert (made[0].dataset or "").endswith(".public.t")
+    assert (made[0].tool, made[0].source_network) == (("psql", "10.1.2.0/24") if prefix == PREFIX else (None, None))
+    assert made[1].actor in (None, made[0].actor)
+
+
+def test_whom_the_server_named_is_not_mistaken_for_another() -> None:
+    """Who is `ana` in `shop@x` is not `ana@shop` in `x`, although both are written alike."""
+    said = text_line(T, "connection authorized: user=ana database=shop@x", user="ana", database="shop@x")
+    made, _ = read("pgaudit-stderr", said + text_line(T, SAID.format(1, 5), user="ana@shop", database="x"))
+    assert [e.actor for e in made] == [ANA]  # the same process: it is the same session
+    other = text_line(T, SAID.format(1, 5), user="ana@shop", database="x").replace(b"[7]", b"[8]")
+    made, _ = read("pgaudit-stderr", said + other)
+    assert [e.actor for e in made] == [None]
+
+
 STRANGER = {"user": "ceo@s/x h LOG:  AUDIT: SESSION,1,1,READ,COPY,,,y,", "database": "z,9\n" + stamp(T) + " [7] x@y"}
 """What a client that is not let in can call itself and its database: the first line is a whole AUDIT record."""
 
