@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import random
 import signal
 import socket
@@ -22,7 +23,7 @@ from rua_schemas.events import TelemetryEvent
 
 from tests.agent_rig import KEY, web_line
 
-ROUNDS, EXPORTS, LINES = 4, 4_000, 600
+ROUNDS, EXPORTS, LINES, QUERIES = 4, 4_000, 600, 80
 DEADLINE_SECONDS = 60.0
 PROCESS = """
 import sys, time
@@ -46,6 +47,7 @@ class Rig:
         self.platform = f"push{uuid.uuid4().hex[:8]}"
         self.socket, self.config = folder / "s", folder / "agent.yaml"
         self.agent: subprocess.Popen[bytes] | None = None
+        self.more_sources = ""
         topics.apply(AdminClient({"bootstrap.servers": bootstrap}), [self.platform], replication=1)
         (folder / "logs").mkdir()
         key = folder / "key"
@@ -62,6 +64,7 @@ kafka: {{bootstrap: "{bootstrap or self.bootstrap}"}}
 sources:
   - {{source: sdk, socket: "{self.socket}", host: web-1, options: {{gids: [{group}]}}}}
   - {{source: nginx-json, paths: ["{self.folder}/logs/*.log"], host: web-1, spool: true}}
+{self.more_sources}
 limits: {{checkpoint_seconds: 0.1, drain_seconds: 1}}
 """)
 
@@ -157,6 +160,48 @@ def test_logs_that_are_gone_before_the_broker_is_there_are_not_lost(rig: Rig) ->
     rig.start()
     wait_for("the broker to have it", lambda: len(rig.known()) >= 3 * LINES)
     assert sorted(event.bytes or 0 for event in rig.known().values()) == list(range(3 * LINES))
+
+
+@pytest.fixture
+def query_log(tmp_path: Path) -> Iterator[str]:
+    """A real ClickHouse engine with its log; its address."""
+    command = [sys.executable, "-m", "tests.query_log_server", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield f"127.0.0.1:{server.stdout.readline().strip()}"
+        finally:
+            server.kill()
+
+
+def run_query(address: str, sql: str) -> None:
+    """Runs a statement."""
+    connection = http.client.HTTPConnection(address, timeout=60)
+    connection.request("POST", "/", sql.encode())
+    connection.getresponse().read()
+    connection.close()
+
+
+@pytest.mark.chdb
+def test_every_query_of_a_clickhouse_arrives_once_however_often_the_agent_is_killed(rig: Rig, query_log: str) -> None:
+    """Rows, their numbers and the cursor are one write: after four times kill -9 each query is there, under one id."""
+    options = f'{{url: "http://{query_log}", poll_seconds: 0.2, overlap_seconds: 10}}'
+    rig.more_sources = f"  - {{source: clickhouse-query-log, host: ch-1, options: {options}}}"
+    run_query(query_log, "CREATE TABLE customers (id UInt32) ENGINE = MergeTree ORDER BY id")
+    run_query(query_log, "INSERT INTO customers SELECT number FROM numbers(1000)")
+    run_query(query_log, "SYSTEM FLUSH LOGS")
+    rig.start()
+    for n in range(QUERIES):
+        run_query(query_log, f"SELECT * FROM customers LIMIT {n + 1}")  # noqa: S608 - a number of this test's
+        if n % 20 == 19:
+            rig.kill()
+            rig.start()
+        time.sleep(0.03)
+    wait_for("all queries", lambda: len([e for e in rig.known().values() if e.action == "read"]) >= QUERIES)
+    reads = [event for event in rig.known().values() if event.action == "read"]
+    assert sorted(event.rows or 0 for event in reads) == list(range(1, QUERIES + 1))
+    assert len({event.source_id for event in reads}) == 1
+    assert {(event.dataset, event.host) for event in reads} == {("default.customers", "ch-1")}
 
 
 def spooled(folder: Path) -> int:
