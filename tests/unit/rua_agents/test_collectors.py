@@ -55,6 +55,7 @@ def test_a_source_has_its_name_a_page_and_a_sample(source: str) -> None:
         assert heading in page
     assert COLLECTORS[source].name == source
     assert sample_of(source)
+    assert f"]({source}.md)" in (DOCS / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("source", SOURCES)
