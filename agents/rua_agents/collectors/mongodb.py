@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -25,6 +25,8 @@ _PROGRAMS = {"MongoDB Compass": "Compass", "MongoDB Shell": "mongo", "Studio 3T"
 _UNAUTHORIZED = frozenset((11, 13, 18))
 """UserNotFound, Unauthorized, AuthenticationFailed."""
 _OF_DRIVERS = frozenset(("lsid", "txnNumber", "apiVersion", "comment", "maxTimeMS"))
+_JOINS = frozenset(("$lookup", "$graphLookup", "$unionWith"))
+MAX_JOINED = 8
 MAX_DEPTH, MAX_ITEMS, MAX_NAME, MAX_SHAPE = 12, 100, 64, 4_096
 """Of a command's shape are looked at."""
 
@@ -136,6 +138,25 @@ def written_to(command: object) -> str | None:
         parts = text(target.get("db")), text(target.get("coll"))
         return namespace(".".join(filter(None, parts)))
     return namespace(target)
+
+
+def joined(command: object) -> str | None:
+    """The other collections that a pipeline reads, in order: the namespace names only the first."""
+    found = dict.fromkeys(filter(None, map(namespace, _joined(inside(command, "pipeline"), 0))))
+    return " ".join(islice(found, MAX_JOINED))[: labels.MAX_CHARACTERS] or None
+
+
+def _joined(value: object, depth: int) -> Iterator[object]:
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(value, list):
+        for one in value[:MAX_ITEMS]:
+            yield from _joined(one, depth + 1)
+    elif isinstance(value, Mapping):
+        for key, one in islice(value.items(), MAX_ITEMS):
+            if key in _JOINS:
+                yield one if isinstance(one, str) else inside(one, "from") or inside(one, "coll")
+            yield from _joined(one, depth + 1)
 
 
 def fingerprint(command: object, names: Pseudonymiser) -> str | None:

@@ -102,7 +102,7 @@ class _Parser(RecordParser):
                 destination_external=False if copied_to else who.external if means.action == "export" else None,
                 source_ip=who.source_ip,
                 source_network=who.source_network,
-                labels=tuple(_labels(command, users if grantee is None else users[:1], grantee, names)),
+                labels=(*_told(command, param), *_people(users, grantee, names)),
             )
         ]
 
@@ -160,8 +160,12 @@ def _privilege(value: Mapping[str, Any], param: object, means: Meaning, atype: s
     return mongodb.privilege_of(value.get("roles"))
 
 
-def _labels(command: str | None, users: list[str], grantee: str | None, names: Pseudonymiser) -> list[Label]:
-    found = [Label(key="command", value=shown)] if (shown := mongodb.command_name(command)) else []
-    if grantee is not None:
-        return found + [Label(key="by", value=names.pseudonym("actor", user)) for user in users]
-    return found + [Label(key="also", value=names.pseudonym("actor", user)) for user in users[1:9]]
+def _told(command: str | None, param: object) -> list[Label]:
+    found = {"command": mongodb.command_name(command), "joins": mongodb.joined(inside(param, "args"))}
+    return [Label(key=key, value=value) for key, value in found.items() if value is not None]
+
+
+def _people(users: list[str], grantee: str | None, names: Pseudonymiser) -> list[Label]:
+    """Who gave the rights, or who else is logged in on the connection."""
+    key, shown = ("also", users[1:9]) if grantee is None else ("by", users[:1])
+    return [Label(key=key, value=names.pseudonym("actor", user)) for user in shown]

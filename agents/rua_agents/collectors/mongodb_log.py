@@ -267,6 +267,7 @@ class _Parser(RecordParser):
             "command": mongodb.command_name(name),
             "examined": None if examined is None else str(examined),
             "plan": mongodb.command_name(plan.partition(" ")[0]) if plan else None,
+            "joins": mongodb.joined(inside(attr, "command")),
             "cursor": self.place.keys.at(line.at_ms).pseudonym("cursor", cursor) if cursor else None,
         }
         return [Label(key=key, value=value) for key, value in told.items() if value is not None]

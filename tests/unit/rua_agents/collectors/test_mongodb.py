@@ -135,6 +135,17 @@ def test_a_pipeline_that_writes_what_it_reads_is_an_export_and_any_other_is_not(
     ]
 
 
+def test_what_a_pipeline_reads_beside_its_collection_is_told() -> None:
+    """Else a harmless collection would be the way to a telling one."""
+    inner = [{"$unionWith": {"coll": "payments", "pipeline": [{"$graphLookup": {"from": "staff"}}]}}]
+    pipeline = [{"$lookup": {"from": "customers", "pipeline": inner}}, {"$unionWith": "customers"}]
+    args = {"aggregate": "counters", "pipeline": pipeline}
+    event = audited(audit(param={"command": "aggregate", "ns": "shop.counters", "args": args}))[0]
+    assert (event.dataset, labels(event)["joins"]) == ("shop.counters", "customers payments staff")
+    assert labels(logged(slow(args, nreturned=1))[0])["joins"] == "customers payments staff"
+    assert "joins" not in labels(audited(audit(param={"command": "aggregate", "args": {"pipeline": [{}]}}))[0])
+
+
 def test_who_gets_rights_is_the_actor_and_who_gives_them_is_told() -> None:
     """As for every database."""
     by = {"users": [{"user": "dba", "db": "admin"}], "roles": [{"role": "root", "db": "admin"}]}
