@@ -221,12 +221,8 @@ def people_of(parts: Sequence[Part], text: bytes) -> list[tuple[bytes, bytes]]:
     places = None if at is None else ways(parts, text)
     if at is None or places is None:
         return []
-    user, between, database = parts[at : at + 3]
-    return [
-        (text[a:b], text[b + len(between.literal) : d])
-        for a, b, d in islice(product(places[at], places[at + 1], places[at + 3]), MOST_PEOPLE)
-        if user.fits(text[a:b]) and database.fits(text[b + len(between.literal) : d])
-    ]
+    found = islice(product(places[at], places[at + 1], places[at + 3]), MOST_PEOPLE)
+    return [(text[a:b], text[b + len(parts[at + 1].literal) : d]) for a, b, d in found]
 
 
 def reach(parts: Sequence[Part], window: bytes) -> list[list[int]]:

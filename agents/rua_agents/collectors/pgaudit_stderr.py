@@ -99,12 +99,11 @@ class _Parser(LineParser):
         people = [(pair, _text(pair[0]), _text(pair[1])) for pair in report.people()]
         if message.startswith(AUTHORIZED):
             said = message.partition(": ")[2] + " "
-            people = [one for one in people if said.startswith(f"user={one[1]} database={one[2]} ")]
-            if len(people) == 1:
-                self._core.know(session, *people[0][1:])
-        else:
-            people = [one for one in people if self._core.is_known(session, *one[1:])]
-        return people[0][0] if len(people) == 1 else None
+            for pair, user, database in people:
+                if said.startswith(f"user={user} database={database} "):
+                    self._core.know(session, user, database)
+                    return pair
+        return next((pair for pair, user, database in people if self._core.is_known(session, user, database)), None)
 
 
 def _text(raw: bytes) -> str:

@@ -54,12 +54,13 @@ class Report:
         return {escape: text for escape, text in found.items() if escape in TIMES}
 
     def people(self) -> list[tuple[bytes, bytes]]:
-        """Every user with every database that the prefix may name, if there is one way to read the line."""
-        return self._prefix.people(self._head, self._readings[0]) if len(self._readings) == 1 else []
+        """Every user with every database that the prefix may name."""
+        return self._prefix.people(self._head, self._told) if self._told else []
 
     def fields_with(self, user: bytes, database: bytes) -> dict[str, bytes]:
         """What the prefix tells, if it is known whose session it is."""
-        return self.fields() | self._prefix.fields_with(self._head, self._readings[0], user, database)
+        told = self._prefix.fields_with(self._head, self._told, user, database) if self._told else {}
+        return self.fields() | told
 
     def may_say(self, beginnings: tuple[bytes, ...]) -> bool:
         """Whether it can be read so that its message begins so."""

@@ -6,7 +6,7 @@ import pytest
 from rua_agents.pseudonyms import KeyRing
 
 from tests.agent_rig import KEY, START_MS, pg_line, sample_of, stamp
-from tests.pg_rig import PREFIX, csv_line, read, text_line, told
+from tests.pg_rig import LIMIT_BYTES, PREFIX, csv_line, read, text_line, told
 
 NAMES = KeyRing(KEY, "lazada").at(0)
 SOURCES = ("pgaudit-jsonlog", "pgaudit-csvlog", "pgaudit-stderr")
@@ -146,3 +146,24 @@ def test_a_function_cannot_end_its_session(source: str) -> None:
     lines += [line_of(source, START_MS, audit.format(2, "READ,SELECT", "SELECT 1"))]
     made, _ = read(source, b"".join(lines))
     assert [[label.key for label in e.labels] for e in made] == [["role"]]
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_mark_of_utf_8_before_the_first_record_costs_nothing(source: str) -> None:
+    """An editor or a copy may have put it there."""
+    line = line_of(source, START_MS, "AUDIT: SESSION,1,1,READ,SELECT,,,x,<none>,1")
+    made, tally = read(source, b"\xef\xbb\xbf" + line)
+    assert ([e.rows for e in made], tally.failed.total()) == ([1], 0)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_record_above_the_limit_is_an_event_marked_truncated(source: str) -> None:
+    """Who, when and what are read; its rows stand behind the cut. The next record is whole."""
+    audit = "AUDIT: SESSION,{},1,READ,SELECT,,,{},<none>,7"
+    data = line_of(source, START_MS, audit.format(1, "x" * LIMIT_BYTES))
+    made, tally = read(source, data + line_of(source, START_MS, audit.format(2, "x")))
+    assert [(e.truncated, e.rows, e.actor) for e in made] == [
+        (True, None, NAMES.pseudonym("actor", "ana")),
+        (False, 7, NAMES.pseudonym("actor", "ana")),
+    ]
+    assert (tally.records, tally.failed.total()) == (2, 0)
