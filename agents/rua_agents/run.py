@@ -98,7 +98,8 @@ def build(
         world = ReplayClock(settings.replay.start_ms)
         world.reader, clock = reader, world
     else:
-        reader = _live(settings, ring, tallies, clock)
+        # of its own, for another thread makes events there
+        reader = _live(settings, ring, KeyRing(key, settings.platform, observer), tallies, clock)
     made: list[Agent] = []
     health = BrokerHealth(settings.kafka)
     emitter = Emitter(
@@ -128,11 +129,13 @@ def build(
     return agent
 
 
-def _live(settings: AgentSettings, keys: KeyRing, tallies: dict[str, Tally], clock: Clock) -> Reader:
-    def ready(sources: list[SourceSettings]) -> list[Watched]:
+def _live(
+    settings: AgentSettings, keys: KeyRing, spool_keys: KeyRing, tallies: dict[str, Tally], clock: Clock
+) -> Reader:
+    def ready(sources: list[SourceSettings], keys: KeyRing) -> list[Watched]:
         return watched(msgspec.structs.replace(settings, sources=sources), keys, tallies)
 
-    spooled = [(source, ready([source])) for source in settings.sources if needs_spool(source)]
-    logs = Tail(ready([source for source in settings.sources if not needs_spool(source)]), paced(settings.limits))
+    spooled = [(source, ready([source], spool_keys)) for source in settings.sources if needs_spool(source)]
+    logs = Tail(ready([source for source in settings.sources if not needs_spool(source)], keys), paced(settings.limits))
     lost = tallies.setdefault(SPOOL, Tally()) if spooled else Tally()
     return with_spool(settings, spooled, logs, lost.dropped, clock)

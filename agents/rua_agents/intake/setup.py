@@ -17,6 +17,7 @@ from rua_agents.intake.contract import Feed, PolledCollector
 from rua_agents.intake.files import SpooledFiles
 from rua_agents.intake.polled import PolledSource
 from rua_agents.intake.thread import Intake
+from rua_agents.pace import Pace, paced
 from rua_agents.reader import Reader
 from rua_agents.settings import AgentSettings, SourceSettings, collector_of, reads
 from rua_agents.spool.reader import SPOOL, SpoolReader
@@ -55,7 +56,13 @@ def with_spool(
     files, listeners = _files(settings, sources, spool), _listeners(sources, spool)
     feeds: list[Feed] = [*listeners, *_polled(sources, spool, clock), *files]
     wait = listeners[0].wait if listeners else None
-    return Composed(logs, SpoolReader(spool, Intake(spool, feeds, clock=clock, wait=wait), files))
+    tallies, pace = [one.origin.tally for _, ready in sources for one in ready[:1]], Pace(settings.limits)
+
+    def pause(now: float) -> float:
+        return pace.pause(now, read_bytes=sum(tally.read_bytes for tally in tallies), events=spool.taken)
+
+    intake = Intake(spool, feeds, clock=clock, wait=wait, pace=pause)
+    return Composed(logs, SpoolReader(spool, intake, files))
 
 
 def _listeners(sources: Sequence[SpooledSource], spool: Spool) -> list[Listener]:
@@ -85,7 +92,7 @@ def _files(settings: AgentSettings, sources: Sequence[SpooledSource], spool: Spo
     files = [one for source, ready in sources if _reads(source) == "files" for one in ready]
     # an event that is written for one version's wire could not be sent by the next one
     kept = [one._replace(origin=replace(one.origin, drafts_only=True)) for one in files]
-    return [SpooledFiles(Tail(kept, settings.limits), spool)] if kept else []
+    return [SpooledFiles(Tail(kept, paced(settings.limits)), spool)] if kept else []
 
 
 def _reads(source: SourceSettings) -> str:

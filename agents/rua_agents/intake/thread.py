@@ -30,12 +30,15 @@ class Intake:
         *,
         clock: Clock,
         wait: Callable[[float], None] | None = None,
+        pace: Callable[[float], float] = lambda _: 0.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spool, self._feeds, self._clock, self._monotonic = spool, feeds, clock, monotonic
         self._stopping = Event()
         self._wait = wait or self._stopping.wait
         """Waits so many seconds, or until there is something to take."""
+        self._pace, self._paused_until = pace, float("-inf")
+        """From the time, in seconds, to how long the limits of speed want a pause."""
         self._since: float | None = None
         self._thread: Thread | None = None
         self.failure: BaseException | None = None
@@ -50,23 +53,26 @@ class Intake:
     def stop(self) -> None:
         """Takes nothing more in; what came is committed."""
         self._stopping.set()
-        if self._thread is not None:
+        if self._thread is None:
+            self._close()
+        else:
             self._thread.join(STOP_SECONDS)
 
     @property
     def problems(self) -> dict[str, str]:
         """Name → why nothing comes from there."""
         found = {name: why for feed in self._feeds for name, why in feed.problems.items()}
-        if self._spool.problem is not None:
-            found[str(self._spool.directory)] = self._spool.problem
-        return found
+        trouble = self._spool.trouble
+        return found if trouble is None else {**found, str(self._spool.directory): trouble}
 
     def turn(self) -> None:
         """Takes what there is; commits when it is time."""
-        if self._spool.has_room:
+        now = self._monotonic()
+        if now >= self._paused_until and self._spool.has_room:
             for feed in self._feeds:
                 feed.take(self._clock.now_ms())
-        pending, now = self._spool.pending, self._monotonic()
+            self._paused_until = now + self._pace(now)
+        pending = self._spool.pending
         if not pending:
             return
         self._since = now if self._since is None else self._since
@@ -90,13 +96,20 @@ class Intake:
             log.critical("what feeds the spool has failed: %s", why)
             self.failure = why
         finally:
-            for feed in self._feeds:
-                feed.close()
+            self._close()
+
+    def _close(self) -> None:
+        for feed in self._feeds:
+            feed.close()
 
     def _pause(self) -> None:
+        """Until there is something to do. Where nothing may be taken, whoever has something must not wake us."""
+        now = self._monotonic()
+        due = IDLE_SECONDS if self._since is None else self._since + COMMIT_SECONDS - now
+        seconds = max(0.0, min(IDLE_SECONDS, due))
         if not self._spool.has_room:
             self._stopping.wait(REPAIR_SECONDS if self._spool.problem else IDLE_SECONDS)
-        elif self._since is None:
-            self._wait(IDLE_SECONDS)
+        elif now < self._paused_until:
+            self._stopping.wait(min(seconds, self._paused_until - now))
         else:
-            self._wait(max(0.0, min(IDLE_SECONDS, self._since + COMMIT_SECONDS - self._monotonic())))
+            self._wait(seconds)

@@ -26,6 +26,7 @@ from rua_agents.spool.settings import SpoolSettings
 log = logging.getLogger(__name__)
 SEGMENT_BYTES = 8 << 20
 FULL, DAMAGED = "spool_full", "spool_damaged"
+WAITS = "nothing more is taken in until there is room"
 LEAST_SEGMENTS = 4
 """So many a full spool has at least: `drop_oldest` gives up a quarter, not everything."""
 
@@ -54,6 +55,8 @@ class Spool:
         """Sequence of the event that is read next."""
         self.problem: str | None = None
         """Why nothing can be written, or None."""
+        self.taken = 0
+        """Events that were appended since the start."""
         self._lock = Lock()
         self._pending: list[TelemetryEvent] = []
         self._moved: dict[str, Any] = {}
@@ -87,15 +90,25 @@ class Spool:
         return len(self._pending) + len(self._moved)
 
     @property
+    def trouble(self) -> str | None:
+        """Why nothing more may be taken in, or None. The disk is the platform's, too: the last of it is not ours."""
+        if self.problem is not None:
+            return self.problem
+        if self._settings.when_full == "stop" and self.used_bytes >= self._settings.bytes:
+            return f"all {self._settings.bytes} bytes of spool.bytes are used: {WAITS}"
+        if self._free_bytes is not None and self._free_bytes() < self._least_free_bytes:
+            return f"fewer than {self._least_free_bytes} bytes of the disk are free (disk.min_free_bytes): {WAITS}"
+        return None
+
+    @property
     def has_room(self) -> bool:
-        """Whether more may be taken in. The disk is the platform's, too: the last of it is not ours."""
-        stops = self._settings.when_full == "stop" and self.used_bytes >= self._settings.bytes
-        scarce = self._free_bytes is not None and self._free_bytes() < self._least_free_bytes
-        return self.problem is None and not stops and not scarce
+        """Whether more may be taken in."""
+        return self.trouble is None
 
     def append(self, events: Sequence[TelemetryEvent], marks: Mapping[str, Any]) -> None:
         """Takes events and how far their sources are read now, to be written together."""
         self._pending += events
+        self.taken += len(events)
         self._moved |= marks
         for name, mark in marks.items():
             if mark is None:
@@ -180,7 +193,7 @@ class Spool:
     def _failed(self, why: OSError) -> None:
         """After a failed fsync nobody knows what is on the disk: the file was cut where it was durable, and is left."""
         self._active = None
-        problem = f"{why.strerror}: nothing more is taken in until it can be written again"
+        problem = f"{why.strerror}: {WAITS}"
         if problem != self.problem:
             log.error("%s: %s", self.directory, problem)
         self.problem = problem

@@ -306,6 +306,30 @@ def test_a_full_spool_takes_nothing_in_and_an_unwritable_one_acknowledges_nothin
     assert feed.taken == 605
 
 
+def test_the_limits_of_speed_hold_for_what_feeds_the_spool(tmp_path: Path) -> None:
+    """In a pause nothing is taken, but what came is committed."""
+    spool, now, wanted = Spool(tmp_path, SpoolSettings()), 0.0, 1.0
+    feed = Appending(spool)
+    intake = Intake(spool, [feed], clock=ManualClock(START_MS), monotonic=lambda: now, pace=lambda _: wanted)
+    for _ in range(2):
+        feed.given.put(3)
+    intake.turn()
+    now += 0.5
+    intake.turn()
+    assert (feed.taken, feed.durable) == (3, 3)
+    now += 0.6
+    intake.turn()
+    assert feed.taken == 6
+
+
+def test_what_never_began_is_closed_all_the_same(tmp_path: Path) -> None:
+    """The socket's name must not stay behind."""
+    spool = Spool(tmp_path, SpoolSettings())
+    feed = Appending(spool)
+    SpoolReader(spool, Intake(spool, [feed], clock=ManualClock(START_MS))).close()
+    assert feed.closed
+
+
 def test_a_fault_in_the_thread_ends_the_agent_and_is_not_lost(tmp_path: Path) -> None:
     """An agent that seems to live and takes nothing in would be worse."""
     spool = Spool(tmp_path, SpoolSettings())
