@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from rua_common.clock import SystemClock
 from rua_common.errors import RuaError
 from rua_common.logging import configure
@@ -58,6 +59,15 @@ def _parse(commands: Any) -> None:
     parse = commands.add_parser("parse", help="print the events that a file gives, as JSON lines; no broker needed")
     parse.add_argument("--source", required=True, choices=sorted(COLLECTORS))
     parse.add_argument("--zone", metavar="ZONE", help="IANA zone of stamps that name none, e.g. Asia/Bangkok")
+    parse.add_argument(
+        "--option",
+        type=_option,
+        action="append",
+        default=[],
+        dest="options",
+        metavar="NAME=VALUE",
+        help="of the source, as in its configuration; anything but text as JSON",
+    )
     parse.add_argument("--platform", default="local", metavar="PLATFORM")
     parse.add_argument("--host", default=socket.gethostname(), metavar="HOST", help="host that wrote the file")
     parse.add_argument(
@@ -67,6 +77,16 @@ def _parse(commands: Any) -> None:
         "--record-bytes", type=_record_bytes, default=DEFAULT_LIMIT_BYTES, metavar="N", help="longer ones are cut"
     )
     parse.add_argument("file", metavar="FILE", help="the log, or - for standard input")
+
+
+def _option(text: str) -> tuple[str, object]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name, value
 
 
 def _record_bytes(text: str) -> int:
@@ -101,6 +121,7 @@ def _dispatch(given: argparse.Namespace) -> int:
             platform=given.platform,
             host=given.host,
             zone=given.zone,
+            options=dict(given.options),
             key_file=given.key_file,
             limit_bytes=given.record_bytes,
             clock=SystemClock(),

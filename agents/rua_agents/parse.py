@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -77,6 +77,7 @@ def run(
     platform: str,
     host: str,
     zone: str | None,
+    options: Mapping[str, object],
     key_file: str | None,
     limit_bytes: int,
     clock: Clock,
@@ -87,7 +88,7 @@ def run(
     key = read_keys(Path(key_file)) if key_file else os.urandom(KEY_BYTES)
     collector, tally = collector_of(source), Tally()
     origin = Origin(
-        collector, platform, host, host, zone_of(zone), options_of(collector, {}), KeyRing(key, platform), tally
+        collector, platform, host, host, zone_of(zone), options_of(collector, options), KeyRing(key, platform), tally
     )
     to_json, write = msgspec.json.Encoder().encode, sys.stdout.buffer.write
     with sys.stdin.buffer if path == "-" else opened(path) as file:

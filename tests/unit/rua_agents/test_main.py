@@ -106,6 +106,18 @@ def test_the_zone_of_the_process_never_shows(tmp_path: Path) -> None:
     assert len(json.loads(made.pop())) == 58
 
 
+def test_parse_takes_the_options_of_a_source(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """As its configuration would: text as it is, the rest as JSON."""
+    log = tmp_path / "log"
+    log.write_text("2026-11-25 06:46:31 UTC|7|ana LOG:  AUDIT: SESSION,1,1,READ,SELECT,TABLE,public.t,x,<none>,5\n")
+    given = ["--source", "pgaudit-stderr", "--option", "prefix=%t|%p|%u ", "--option", "bulk_rows=5", str(log)]
+    assert main(["parse", *given]) == 0
+    assert b'"kind":"bulk_query"' in capfdbinary.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["parse", "--source", "pgaudit-stderr", "--option", "prefix", str(log)])
+    assert main(["parse", "--source", "pgaudit-stderr", "--option", "prefix=%m", str(log)]) == 1
+
+
 def test_parse_leaves_out_what_run_could_not_send() -> None:
     """And counts it as failed; the events around it stay."""
     made, tally = parse("nginx-json", 3 * web_line(START_MS))
