@@ -1,8 +1,8 @@
 r"""Access logs as text: a line is read by the very format string that made it.
 
-Quoted values are cut first: both servers' grammar keeps `"` out of them (nginx writes `\x22`). Inside a piece, values
-that cannot hold a blank are taken from the left and from the right; what is left over belongs to the one value that may
-hold anything, such as a user's name. So nobody can shift a column by choosing a name.
+Quoted values are cut first: both servers' grammar keeps `"` out of them (nginx writes `\x22`, Apache `\"`). Inside a
+piece, values that cannot hold a blank are taken from the left and from the right; what is left over belongs to the one
+value that may hold anything, such as a user's name. So nobody can shift a column by choosing a name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from rua_schemas.codec import clean
 from rua_agents.collectors.drafting import Unreadable
 
 QUOTE = '"'
-_HEX = re.compile(rb"\\x([0-9A-Fa-f]{2})")
+COLUMNS, MIN_COLUMNS = 2, 3
+"""The piece behind the first quoted value, and how many columns tell it from a text with blanks in it."""
+BLANK_INSIDE = frozenset(("time_local",))
+"""Values that hold one blank of their own: `02/Mar/2026:10:00:00 +0000`."""
+_MARK = re.compile(r'\\.|"', re.DOTALL)
+_ESCAPE = re.compile(rb'\\(?:x([0-9A-Fa-f]{2})|(["\\bfnrtv]))')
+_CONTROLS = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
 class Part(NamedTuple):
@@ -31,10 +37,16 @@ class Part(NamedTuple):
 
 
 class Format:
-    """A compiled format string."""
+    r"""A compiled format string.
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    Args:
+        parts: its pieces.
+        escapes: whether the server writes a quote inside of a value as `\x22` or `\"`, not as it came.
+    """
+
+    def __init__(self, parts: Sequence[Part], *, escapes: bool = True) -> None:
         self._pieces = [_whole(piece) for piece in _cut(parts)]
+        self._escapes = escapes
         self.quotes = len(self._pieces) - 1
 
     def read(self, line: str, *, truncated: bool = False) -> dict[str, str]:
@@ -43,7 +55,7 @@ class Format:
         Raises:
             Unreadable: the line was not made by this format.
         """
-        found = line.split(QUOTE)
+        found = _split(line) if self._escapes and '\\"' in line else line.split(QUOTE)
         whole = found[:-1] if truncated else found
         if len(found) > len(self._pieces) or (len(found) < len(self._pieces) and not truncated):
             raise Unreadable("other_format")
@@ -52,9 +64,39 @@ class Format:
             values.update(_match(piece, text))
         return values
 
+    def certain(self, line: str, *, truncated: bool = False) -> dict[str, str]:
+        """What is certain of a line into which a client has written quotes.
 
-def compiled(parts: Sequence[Part]) -> Format:
-    """The format.
+        Behind the first quoted value, the request, stand the server's own columns. If only one place between two quotes
+        can be these, then what stands before it is the request, quotes and all. What comes after it is not read.
+
+        Returns:
+            The values by name; none if a client has written such columns, too.
+
+        Raises:
+            Unreadable: a whole line that has no such columns was not made by this format.
+        """
+        if len(self._pieces) <= COLUMNS or not _is_own(self._pieces[COLUMNS]):
+            return {}
+        found = line.split(QUOTE)
+        places = [at for at in range(COLUMNS, len(found)) if _fits(self._pieces[COLUMNS], found[at])]
+        if not places and not truncated:
+            raise Unreadable("other_format")
+        if len(places) != 1:
+            return {}
+        texts = found[0], QUOTE.join(found[1 : places[0]]), found[places[0]]
+        try:
+            return {
+                name: value
+                for piece, text in zip(self._pieces, texts, strict=False)
+                for name, value in _match(piece, text)
+            }
+        except Unreadable:
+            return {}
+
+
+def compiled(parts: Sequence[Part], *, escapes: bool = True) -> Format:
+    """The format; the arguments are those of `Format`.
 
     Raises:
         ValueError: it cannot be read back; says which values must be set apart by quotes.
@@ -66,15 +108,19 @@ def compiled(parts: Sequence[Part]) -> Format:
         loose = [part.text for part in piece if part.loose]
         if len(loose) > 1:
             raise ValueError(f"{' and '.join(loose)} may both hold blanks: put each of them in double quotes")
-    return Format(parts)
+    return Format(parts, escapes=escapes)
 
 
 def unescaped(value: str) -> tuple[str, int]:
-    r"""The value with nginx's `\xHH` undone, and how many characters had to be replaced."""
-    if "\\x" in value:
-        value = _HEX.sub(lambda found: bytes.fromhex(found[1].decode()), value.encode()).decode("utf-8", "replace")
+    r"""The value with `\xHH`, and Apache's `\"` and its like, undone; and how many characters had to be replaced."""
+    if "\\" in value:
+        value = _ESCAPE.sub(_plain, value.encode()).decode("utf-8", "replace")
     text, replaced = clean(value)
     return text, replaced + text.count("\N{REPLACEMENT CHARACTER}") - replaced
+
+
+def _plain(escape: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(escape[1].decode()) if escape[1] else _CONTROLS.get(escape[2], escape[2])
 
 
 def parts_of(text: str, variable: re.Pattern[str], strict: Collection[str], names: Mapping[str, str]) -> list[Part]:
@@ -109,8 +155,37 @@ def _cut(parts: Sequence[Part]) -> list[list[Part]]:
     return pieces
 
 
+def _split(line: str) -> list[str]:
+    """The line cut at its quotes, but for those behind a backslash."""
+    pieces, start = [], 0
+    for found in _MARK.finditer(line):
+        if found[0] == QUOTE:
+            pieces.append(line[start : found.start()])
+            start = found.end()
+    return [*pieces, line[start:]]
+
+
 def _whole(piece: list[Part]) -> tuple[Part, ...]:
     return tuple(part for part in piece if part.text)
+
+
+def _is_own(piece: Sequence[Part]) -> bool:
+    """Whether a piece holds values that no client chooses, and enough of them."""
+    return not any(part.loose for part in piece) and sum(part.is_value for part in piece) >= MIN_COLUMNS
+
+
+def _fits(piece: Sequence[Part], text: str) -> bool:
+    try:
+        values = dict(_match(piece, text))
+    except Unreadable:
+        return False
+    return values.get("status", "0").isdigit()
+
+
+def _solid(part: Part, value: str) -> str:
+    if " " in value and part.text not in BLANK_INSIDE:
+        raise Unreadable("other_format")
+    return value
 
 
 def _match(piece: Sequence[Part], text: str) -> list[tuple[str, str]]:
@@ -119,7 +194,7 @@ def _match(piece: Sequence[Part], text: str) -> list[tuple[str, str]]:
         part = piece[first]
         if part.is_value:
             stop = text.find(piece[first + 1].text, start) if first + 1 < len(piece) else end
-            values.append((part.text, text[start:stop]))
+            values.append((part.text, _solid(part, text[start:stop])))
         else:
             stop = start + len(part.text) if text.startswith(part.text, start) else -1
         if stop < 0:
@@ -131,7 +206,7 @@ def _match(piece: Sequence[Part], text: str) -> list[tuple[str, str]]:
         if part.is_value:
             before = piece[last - 1].text
             stop = text.rfind(before, start, end)
-            values.append((part.text, text[stop + len(before) : end]))
+            values.append((part.text, _solid(part, text[stop + len(before) : end])))
             stop += len(before) if stop >= 0 else 0
         else:
             stop = end - len(part.text) if text.endswith(part.text, start, end) else -1

@@ -1,8 +1,8 @@
 """Envoy's access log as text: its default format, or one's own.
 
 Envoy writes header values as they come, quotes included, so a client can write a quote into its path or its user
-agent. Then nobody can tell where a value ends. Such a line is still an event, with its time and nothing that a client
-could have forged.
+agent. Then only Envoy's own columns tell where the request ends; if a client has written such columns, too, nothing
+does. Such a line is still an event, with its time and nothing that a client could have forged.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ STRICT = frozenset(
     (
         *("START_TIME", "PROTOCOL", "RESPONSE_CODE", "RESPONSE_FLAGS", "BYTES_RECEIVED", "BYTES_SENT", "DURATION"),
         *("RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)", "UPSTREAM_HOST", "DOWNSTREAM_REMOTE_ADDRESS", "REQ(:METHOD)"),
-        *("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_LOCAL_ADDRESS", "CONNECTION_ID"),
+        *("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT", "DOWNSTREAM_LOCAL_ADDRESS", "CONNECTION_ID", "UPSTREAM_CLUSTER"),
+        *("UPSTREAM_LOCAL_ADDRESS", "ROUTE_NAME", "RESPONSE_CODE_DETAILS", "CONNECTION_TERMINATION_DETAILS"),
     )
 )
-"""Operators whose values never hold a blank, whatever a client sends."""
+"""Operators whose values never hold a blank, whatever a client sends (Envoy writes details with `_` for it)."""
 
 
 class EnvoyTextOptions(WebOptions, frozen=True):
@@ -61,7 +62,7 @@ class EnvoyTextOptions(WebOptions, frozen=True):
 
 @lru_cache(64)
 def _format(text: str) -> Format:
-    return compiled(parts_of(text.removesuffix("\n"), _OPERATOR, STRICT, envoy.OPERATORS))
+    return compiled(parts_of(text.removesuffix("\n"), _OPERATOR, STRICT, envoy.OPERATORS), escapes=False)
 
 
 def read(record: RawRecord, options: EnvoyTextOptions) -> tuple[Fields, int]:
@@ -74,7 +75,8 @@ def read(record: RawRecord, options: EnvoyTextOptions) -> tuple[Fields, int]:
     line = record.data.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     layout, given = _format(options.format), dict(options.fields)
     if _is_ambiguous(line, layout):
-        values = {"start": found[1]} if (found := _START.search(line)) else {}
+        start = {"start": found[1]} if (found := _START.search(line)) else {}
+        values = start | layout.certain(line, truncated=record.truncated)
     else:
         values = layout.read(line, truncated=record.truncated)
     return envoy.fields(lambda meaning: values.get(given.get(meaning, meaning))), line.count(
@@ -83,7 +85,7 @@ def read(record: RawRecord, options: EnvoyTextOptions) -> tuple[Fields, int]:
 
 
 def _is_ambiguous(line: str, layout: Format) -> bool:
-    """Whether a client has written a quote: no value after the time is certain then."""
+    """Whether a client has written a quote: not every value is certain then."""
     return line.count(QUOTE) > layout.quotes
 
 
@@ -115,6 +117,7 @@ class _Parser(WebParser):
     def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
         """The event of this request; one of which most is not certain counts as truncated."""
         if _is_ambiguous(record.data.decode("utf-8", "replace"), _format(self.place.options.format)):
+            read(record, self.place.options)  # refuses a line of another format
             record = record._replace(truncated=True)
         return super().read(record, observed_at)
 

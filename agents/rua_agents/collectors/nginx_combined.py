@@ -26,7 +26,7 @@ STRICT = frozenset(
         *("remote_addr", "remote_port", "realip_remote_addr", "server_addr", "server_port", "server_protocol"),
         *("time_local", "time_iso8601", "msec", "request_time", "request_length", "request_id", "request_method"),
         *("status", "bytes_sent", "body_bytes_sent", "gzip_ratio", "connection", "connection_requests", "pipe"),
-        *("request_completion", "scheme", "https", "ssl_protocol", "ssl_cipher", "pid"),
+        *("request_completion", "scheme", "https", "ssl_protocol", "ssl_cipher", "pid", "server_name", "hostname"),
     )
 )
 """nginx's variables that never hold a blank, whatever a client sends."""

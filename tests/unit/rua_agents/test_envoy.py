@@ -66,6 +66,42 @@ def test_a_quote_of_a_client_costs_certainty_never_the_event() -> None:
     assert (plain.truncated, plain.bytes, plain.action, plain.tool) == (False, 7_340_032, "export", "curl")
 
 
+@pytest.mark.parametrize("agent", ['a "q" b', '" "', '"', 'x" "r" "shop" "10.0.0.9:80', '"' * 400, '\\"'])
+def test_a_user_agent_with_quotes_does_not_hide_an_export(agent: str) -> None:
+    """Envoy's own columns stand once between two quotes: what is before them is the request."""
+    event = one("envoy-text", LINE.format(path='/export/a.csv?q="', agent=agent))
+    assert (event.action, event.bytes, event.dataset, event.outcome) == ("export", 7_340_032, "/export/a.csv", "ok")
+    assert (event.truncated, event.tool, event.occurred_at) == (True, None, ENDED_MS)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r\0"), max_size=60), st.booleans())
+def test_no_quotes_forge_a_smaller_size(text: str, in_path: bool) -> None:
+    """It is what Envoy counted, or unknown."""
+    line = LINE.format(**({"path": text, "agent": "x"} if in_path else {"path": "/export/a.csv", "agent": text}))
+    assert one("envoy-text", line).bytes in (7_340_032, None)
+
+
+ISTIO = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% '
+    '%BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER% %UPSTREAM_LOCAL_ADDRESS% '
+    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
+ISTIO_LINE = (
+    '[2026-03-02T10:00:00.000Z] "GET /export/a.csv HTTP/1.1" 200 - via_upstream - "-" 0 5326 12 10 "203.0.113.9" '
+    '"curl/8" "r" "shop" "10.0.0.9:80" outbound|80||x 10.0.0.2:1 10.0.0.2:8080 203.0.113.9:51000 - default\n'
+)
+
+
+def test_istios_default_is_read_when_it_is_given_and_counted_when_not() -> None:
+    """Another format's lines would otherwise be blurred events for ever, and nobody would be told."""
+    event = one("envoy-text", ISTIO_LINE, format=ISTIO)
+    assert (event.bytes, event.actor) == (5_326, NAMES.pseudonym("address", "203.0.113.9"))
+    made, tally = parse("envoy-text", ISTIO_LINE.encode())
+    assert (made, tally.failed) == ([], {"other_format": 1})
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters='"\n\r\0'), max_size=60))
 def test_whatever_a_client_sends_stays_in_its_own_column(text: str) -> None:
     """Blanks, brackets, operators: the size is what Envoy counted."""

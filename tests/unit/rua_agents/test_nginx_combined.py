@@ -72,6 +72,26 @@ def test_a_name_is_the_whole_name_and_no_other_column(user: str) -> None:
     assert (event.occurred_at, event.bytes, event.tool) == (1_772_445_600_000, 5, "curl")
 
 
+APACHE = str.maketrans({'"': '\\"', "\\": "\\\\", "\t": "\\t"})
+
+
+@pytest.mark.parametrize("text", ['"', "\\", '\\"', 'x" 200 9 "-" "y', '" "', 'a "b" c\t', '\\\\" "'])
+def test_apaches_escapes_hide_no_export(text: str) -> None:
+    r"""Apache writes a quote of a client as `\"` and a backslash as two."""
+    told = text.translate(APACHE)
+    event = one(LINE.format(user=told, request=f"GET /export/a.csv?q={told} HTTP/1.1", agent=told))
+    assert event.actor == NAMES.pseudonym("actor", text)
+    assert (event.dataset, event.action, event.bytes, event.outcome) == ("/export/a.csv", "export", 5, "ok")
+
+
+def test_a_column_more_is_another_format_not_a_longer_address() -> None:
+    """Debian's other_vhosts_access.log begins with host and port; a format can say so."""
+    line = b"shop.example:443 " + LINE.format(user="-", request="GET /export/a.csv HTTP/1.1", agent="x").encode()
+    assert parse("nginx-combined", line)[1].failed == {"other_format": 1}
+    (event,) = parse("nginx-combined", line, format=f"$server_name:$server_port {COMBINED}")[0]
+    assert event.source_ip == NAMES.pseudonym("address", "192.0.2.7")
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters='"\\\n\r\0'), max_size=60), st.booleans())
 def test_whatever_a_client_sends_stays_in_its_own_column(text: str, in_agent: bool) -> None:
     """A user agent or a name forges neither bytes nor time nor address."""
