@@ -194,6 +194,10 @@ def test_a_lane_on_which_nobody_writes_is_not_read_again_after_a_restart(tmp_pat
     follower = Follower(f"{tmp_path}/0.log", envelopes=(Envelope("cri", "stderr"),), limits=limits).poll(turns=9)
     (state,) = (one for one in follower.tail.dump() if one.inode)
     assert state.offset == log.stat().st_size
+    append(log, b"".join(cri(b"{}\n", "stderr")))
+    follower.poll()
+    (state,) = (one for one in follower.tail.dump() if one.inode)
+    assert state.offset == 0, "a record whose source is not known yet is not taken"
 
 
 @pytest.mark.parametrize("form", sorted(WRAP))

@@ -98,6 +98,18 @@ def test_rotations_while_the_agent_is_down_lose_nothing(tmp_path: Path, pattern:
     assert after.restarted(f"{tmp_path}/{pattern}").poll().poll(TWIN_MS).poll(GONE_MS).numbers == []
 
 
+def test_a_log_that_was_packed_before_it_was_read_to_its_end_goes_on(tmp_path: Path) -> None:
+    """Nobody wrote to it since the checkpoint: it is not younger than what the checkpoint knows."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(*range(2_000)))
+    before = Follower(f"{tmp_path}/a.log").poll(turns=1)
+    shift(tmp_path)
+    log.write_bytes(lines(5_000))
+    shift(tmp_path, compress=True)
+    after = before.restarted(f"{tmp_path}/a.log").poll(turns=20)
+    assert sorted(before.numbers + after.numbers) == [*range(2_000), 5_000]
+
+
 def test_a_file_that_was_empty_at_the_checkpoint_and_rotated_away_is_read(tmp_path: Path) -> None:
     """Nothing was read of it, but it is known since when it belongs to us."""
     log = tmp_path / "a.log"
@@ -378,6 +390,7 @@ def test_a_file_system_that_stumbles_costs_nothing(
             assert follower.numbers == [1]
     assert follower.poll().poll().numbers == [1, 2]
     assert follower.tail.problems == {}
+    assert not follower.tally.dropped
     assert caplog.text.count(os.strerror(code)) == 1
 
 
