@@ -25,7 +25,7 @@ _QUOTED = frozenset((TokenType.STRING, TokenType.IDENTIFIER))
 _SIMPLE_STRING = re.compile(r"'[^']*'")
 _SIMPLE_NUMBER = re.compile(r"(?<![^\x00-\x7f])\b\d+(?:\.\d+)?\b(?![^\x00-\x7f])", re.ASCII)
 _SIMPLE_BACKTICKS = re.compile(r"`[A-Za-z_]\w*`", re.ASCII)
-_LIST = re.compile(r"\b0(?:\s*,\s*0)+\b|'0'(?:\s*,\s*'0')+")
+_LIST = re.compile(r"\b0(?:\s*,\s*0)+\b|(?<!')'0'(?:\s*,\s*'0')+(?!')")
 # where quotes and digits may mean something else, a text is not simple
 _NOT_SIMPLE = re.compile(r"[\\\"$]|--|/\*|\b(?:[ebxnr]|u&)'", re.IGNORECASE)
 _NOT_SIMPLE_MYSQL = re.compile(r"[\\\"$#]|--|/\*|\b[bxn]'|\b\d\w*[^\W\d]", re.IGNORECASE)

@@ -47,6 +47,8 @@ WORDS = st.sampled_from(
 @given(st.lists(WORDS, min_size=1, max_size=10).map(" ".join))
 @example("SELECT 'a")
 @example("SELECT 'a' 'b'")
+@example("'a' , 'it''s'")
+@example("'it''s' , 'a'")
 def test_the_cached_way_gives_the_same_fingerprint_as_the_grammar(text: str) -> None:
     """Replacing simple literals before the cache changes nothing but speed."""
     tokens = tokenise(text)
