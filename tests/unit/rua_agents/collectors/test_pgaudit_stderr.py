@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, strategies as st
-from rua_agents.collectors.log_prefix import MOST_SEVERITIES, BadPrefix, Prefix, reach, split
+from rua_agents.collectors.log_prefix import MOST_SEVERITIES, BadPrefix, Prefix
+from rua_agents.collectors.prefix_parts import split
+from rua_agents.collectors.prefix_ways import reach
 from rua_agents.collectors.stderr_reports import Report, ReportSplitter
 from rua_agents.pseudonyms import KeyRing
 
