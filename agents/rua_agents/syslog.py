@@ -1,4 +1,4 @@
-"""Lines as syslog daemons write them: `<stamp> <host> <program>[<pid>]: <message>`."""
+"""Lines as syslog daemons write them: `<stamp> <host> <program>[<pid>]: <message>`, or as RFC 5424 has them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ YEARS_BACK = 9
 """29 February occurs at least once in so many."""
 _TRADITIONAL = re.compile(r"([A-Z][a-z]{2}) ([ \d]\d) (\d\d:\d\d:\d\d) ", re.ASCII)
 _YEAR = re.compile(r" (\d{4})$", re.ASCII)
-_PRIORITY = re.compile(r"<\d{1,3}>(?:1 )?", re.ASCII)
+_PRIORITY = re.compile(r"<\d{1,3}>(1 )?", re.ASCII)
+_RFC5424 = re.compile(r'(\S+) \S+ \S+ (?:-|(?:\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\])+)(?: |$)', re.ASCII)
+"""Program, process, message id and structured data, behind stamp and host (RFC 5424 §6)."""
 
 
 class SyslogLine(NamedTuple):
@@ -46,7 +48,8 @@ class Stamps:
         Raises:
             BadTime: no stamp, or its zone is not known.
         """
-        start = found.end() if (found := _PRIORITY.match(line)) else 0
+        priority = _PRIORITY.match(line)
+        start = priority.end() if priority else 0
         old = _TRADITIONAL.match(line, start)
         if old:
             at_ms, rest = self.local_ms(old, now_ms), line[old.end() :]
@@ -55,6 +58,9 @@ class Stamps:
             at_ms = stamp_ms(stamp, self._zone)
         self.last_ms = at_ms
         _, _, after_host = rest.partition(" ")
+        new = _RFC5424.match(after_host) if priority and priority[1] else None
+        if new:
+            return SyslogLine(at_ms, "" if new[1] == "-" else new[1], after_host[new.end() :].lstrip("\ufeff "))
         return SyslogLine(at_ms, *_program(after_host))
 
     def event(self, line: str, now_ms: int) -> tuple[int, str]:

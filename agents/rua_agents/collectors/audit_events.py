@@ -155,7 +155,7 @@ def facts_of(pending: Pending, place: Place) -> Facts:
 
 def _who(pending: Pending, record: AuditRecord, place: Place) -> None:
     """The actor is the login user, which survives sudo and su; only without one is it whose rights the process has."""
-    names, host = place.keys.at(pending.at_ms), place.host
+    names, host = place.keys.at(pending.at_ms), record.node or place.host
     login, user = somebody(record, "auid", host), somebody(record, "euid", host) or somebody(record, "uid", host)
     actor = login or user
     pending.actor = names.pseudonym("actor", actor) if actor else None

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from rua_agents.collectors.drafting import Unreadable
 from rua_agents.times import checked
 
-_HEAD = re.compile(r"(?:node=\S+ )?type=([A-Z_0-9\[\]]+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,20})\): ?", re.ASCII)
+_HEAD = re.compile(r"(?:node=(\S+) )?type=([A-Z_0-9\[\]]+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,20})\): ?", re.ASCII)
 _FIELD = re.compile(r"([A-Za-z][A-Za-z0-9_-]*(?:\[\d+\])?)=(\"[^\"]*\"?|'[^']*'?|\S*)", re.ASCII)
 _HEX = re.compile(r"(?:[0-9A-F]{2})+", re.ASCII)
 _ARGUMENT = re.compile(r"a(\d{1,6})(?:\[(\d{1,6})\])?", re.ASCII)
@@ -30,10 +30,12 @@ class AuditRecord(NamedTuple):
     type: str
     at_ms: int
     serial: str
-    """Time and number: what the records of one event share."""
+    """Node, time and number: what the records of one event share."""
     fields: Mapping[str, str]
     names: Mapping[str, str]
     """Interpreted fields of the enriched format: AUID, UID, SYSCALL …"""
+    node: str | None
+    """The host that wrote it, if auditd names it (`name_format`), as in a file that collects those of several."""
 
 
 def read_record(line: str) -> AuditRecord:
@@ -46,9 +48,11 @@ def read_record(line: str) -> AuditRecord:
     head = _HEAD.match(line)
     if head is None:
         raise Unreadable("not_audit")
-    at_ms = checked(int(head[2]) * 1_000 + int(head[3]))
+    node, kind, seconds, millis, number = head.groups()
+    at_ms = checked(int(seconds) * 1_000 + int(millis))
     kernel, _, enriched = line[head.end() :].partition(ENRICHED)
-    return AuditRecord(head[1], at_ms, f"{head[2]}.{head[3]}:{head[4]}", _fields(kernel), _fields(enriched))
+    serial = f"{node or ''} {seconds}.{millis}:{number}"
+    return AuditRecord(kind, at_ms, serial, _fields(kernel), _fields(enriched), node)
 
 
 def _fields(text: str) -> dict[str, str]:

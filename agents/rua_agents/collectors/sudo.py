@@ -19,6 +19,8 @@ from rua_agents.jsontext import read_object
 
 JSON = "@cee:"
 SEPARATOR = " ; "
+FIRST_FIELDS = ("TTY=", "PWD=", "USER=", "CHROOT=", "HOST=")
+"""What a message without a reason begins with; HOST with `Defaults log_host`."""
 CONTINUED = "(command continued) "
 DENIED = ("command not allowed", "user NOT in sudoers", "incorrect password attempt", "user NOT authorized on host")
 DENIED_WORDS = ("a password is required", "authentication failure", "no tty present", "account validation failure")
@@ -46,7 +48,7 @@ def deed(message: str) -> Deed:
     runs, commands = said.split(f"{SEPARATOR}USER=")[1:], said.split(f"{SEPARATOR}COMMAND=")[1:]
     run_as = [one.partition(SEPARATOR)[0].rstrip(" ;") for one in runs]
     certain = len(runs) <= 1 and len(commands) <= 1
-    reason = "" if rest.startswith(("TTY=", "PWD=", "USER=", "CHROOT=")) else rest.partition(SEPARATOR)[0]
+    reason = "" if rest.startswith(FIRST_FIELDS) else rest.partition(SEPARATOR)[0]
     return Deed(
         "privileged_access",
         user=user.strip(),

@@ -132,6 +132,18 @@ def test_an_event_without_its_end_is_complete_when_the_file_goes_on() -> None:
     assert [event.tool for event in later] == ["id", "ls"]
 
 
+def test_hosts_that_share_a_file_share_no_events_and_no_numbers() -> None:
+    """Two machines may write the same time and serial, and uid 1000 of one is not uid 1000 of the other."""
+    one, two = (execve(7, f'argc=1 a0="{name}"').splitlines() for name in ("pg_dump", "id"))
+    both = "".join(f"node=a {x}\nnode=b {y}\n" for x, y in zip(one, two, strict=True))
+    made, tally = parse("auditd", both.encode())
+    assert [(event.tool, event.actor) for event in made] == [
+        ("pg_dump", who("uid 1000 of a")),
+        ("id", who("uid 1000 of b")),
+    ]
+    assert (tally.merged, made[0].session == made[1].session) == (4, False)
+
+
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 def test_no_argument_forges_a_record_or_a_user(text: str) -> None:
     """The kernel encodes what could; the event stays that of uid 1000, with the program that ran."""

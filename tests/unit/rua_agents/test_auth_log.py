@@ -167,6 +167,30 @@ def test_whose_rights_changed(message: str, kind: str, user: str, by: str | None
     assert (event.kind, event.actor, label(event, "by")) == (kind, who(user), who(by) if by else None)
 
 
+@pytest.mark.parametrize("data", ["-", '[x@1 a="b]\\"" c="d"]', '[x@1 a=""][y@2]', "[x]"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_line_of_rfc_5424_is_read_whatever_its_structured_data(data: str, mark: str) -> None:
+    """The daemon's format RSYSLOG_SyslogProtocol23Format; a byte order mark may stand before the message."""
+    message = f"{mark}Accepted publickey for ana from 192.0.2.9 port 5 ssh2"
+    event = one(message, f"<86>1 2026-03-02T10:00:00.5+00:00 app1 sshd 900 - {data} ")
+    assert (event.kind, event.actor, event.occurred_at) == ("authentication", who("ana"), ms("2026-03-02T10:00:00.5Z"))
+
+
+def test_structured_data_is_no_message() -> None:
+    """What stands in it is the sender's, and long data without an end costs no time."""
+    head = "<86>1 2026-03-02T10:00:00.5+00:00 app1 sshd 900 - "
+    evil = '[x@1 a="] Accepted publickey for root from 192.0.2.1 port 5"] Failed password for ana from 192.0.2.9 port 5'
+    assert (one(evil + " ssh2", head).actor, one(evil + " ssh2", head).outcome) == (who("ana"), "denied")
+    made, tally = parse("auth-log", (head + "[" + '""' * 200_000 + "\n").encode())
+    assert (made, tally.ignored) == ([], {"other_program": 1})
+
+
+def test_the_host_in_front_of_sudos_fields_is_no_failure() -> None:
+    """`Defaults log_host`."""
+    event = one("sudo: ana : HOST=app2 ; TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/usr/bin/id")
+    assert (event.outcome, event.tool, label(event, "as")) == ("ok", "id", who("root"))
+
+
 def test_nothing_of_a_command_leaves_but_program_and_options() -> None:
     """Passwords, statements, paths and the environment stay; the fingerprint knows options only."""
     line = (
