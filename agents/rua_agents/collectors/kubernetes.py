@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
-from rua_schemas.events import Outcome
+from rua_schemas.events import MAX_TIME_MS, Outcome
 
 from rua_agents.collectors.drafting import Ignored, Unreadable
-from rua_agents.collectors.json_values import MAX_CHARACTERS, inside, listed, number, text
+from rua_agents.collectors.json_values import MAX_CHARACTERS, inside, listed, mappings, number, text
 from rua_agents.collectors.seen import digest
 from rua_agents.jsontext import NotJson, read_object
 from rua_agents.times import BadTime, stamp_ms
@@ -47,21 +47,46 @@ class Request(NamedTuple):
     cut: bool = False
 
 
-def request_of(value: Mapping[str, Any], zone: ZoneInfo | None) -> Request:
-    """The request of one record.
+class Entry(NamedTuple):
+    """One request as a platform wraps it."""
+
+    written: Mapping[str, Any] | str
+    """An object, or JSON in a string."""
+    at_ms: int | None = None
+    """The platform's own time."""
+
+
+def entries(value: Mapping[str, Any], zone: ZoneInfo | None) -> Iterator[Entry]:
+    """The requests of one record: itself, AKS's string in it, or the many that CloudWatch hands over together."""
+    log = inside(value, "properties", "log")
+    if isinstance(log, str):
+        yield Entry(log, time_of(value, zone, "time"))
+    elif "logEvents" in value:
+        for one in mappings(value["logEvents"]):
+            message = one.get("message")
+            yield Entry(message if isinstance(message, str) else "", _milliseconds(one.get("timestamp")))
+    else:
+        yield Entry(value)
+
+
+def request_of(entry: Entry, zone: ZoneInfo | None) -> Request:
+    """The request of one entry.
 
     Raises:
         Ignored: a stage of a request that is told again, or told already.
-        Unreadable: no audit record of Kubernetes.
+        Unreadable, NotJson: no audit record of Kubernetes.
     """
-    if "protoPayload" in value:
-        return _of_cloud_logging(value, zone)
-    log = inside(value, "properties", "log")
-    if not isinstance(log, str):
-        return _of_event(value, zone)
-    nested, cut = _nested(log)
-    found = _of_event(nested, zone)
-    return found._replace(at_ms=found.at_ms or time_of(value, zone, "time"), cut=cut)
+    written, at_ms = entry
+    if isinstance(written, str):
+        value, cut = _nested(written)
+        found = _of_event(value, zone)
+        return found._replace(at_ms=found.at_ms or at_ms, cut=cut)
+    return _of_cloud_logging(written, zone) if "protoPayload" in written else _of_event(written, zone)
+
+
+def _milliseconds(told: object) -> int | None:
+    at_ms = number(told)
+    return at_ms if at_ms is not None and at_ms <= MAX_TIME_MS else None
 
 
 def _nested(log: str) -> tuple[Mapping[str, Any], bool]:

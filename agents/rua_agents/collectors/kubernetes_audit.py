@@ -1,19 +1,20 @@
-"""Kubernetes' audit log: the API server's own JSON lines, AKS's diagnostics, GKE's Cloud Logging entries."""
+"""Kubernetes' audit log: the API server's own JSON lines, and as EKS, AKS and GKE wrap them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
 from rua_common.settings import Struct
-from rua_schemas.events import ActorType, Label
+from rua_schemas.events import POSITIONS_PER_RECORD, ActorType, Label
 
 from rua_agents import labels
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import Facts, Ignored, RecordParser, draft, party
-from rua_agents.collectors.kubernetes import ANONYMOUS, Request, request_of, time_of
+from rua_agents.collectors.drafting import Facts, Ignored, RecordParser, Unreadable, draft, party
+from rua_agents.collectors.kubernetes import ANONYMOUS, Entry, Request, entries, request_of, time_of
 from rua_agents.collectors.kubernetes_meaning import (
     Meaning,
     actor_type_of,
@@ -32,6 +33,7 @@ from rua_agents.times import BadTime
 MAX_REQUESTS = 2_048
 MAX_GRANTEES = 100
 CONTROL_PLANE = ("system:node:", "system:kube-controller-manager", "system:kube-scheduler", "system:apiserver")
+_STAMPED = re.compile(rb"\d{4}-\d\d-\d\dT[\d:.]{8,18}Z (?=\{)")
 _TIMES = ("requestReceivedTimestamp", "stageTimestamp", "timestamp", "time")
 
 
@@ -64,13 +66,21 @@ class KubernetesAudit:
         """When the request came, or was written down."""
         del now_ms, options
         try:
-            return time_of(read_object(record.data, truncated=record.truncated)[0], zone, *_TIMES)
+            value, _ = read_object(plain(record.data), truncated=record.truncated)
+            told = (entry.at_ms for entry in entries(value, zone) if entry.at_ms is not None)
+            return time_of(value, zone, *_TIMES) or next(told, None)
         except NotJson:
             return None
 
     def parser(self, place: Place) -> RecordParser:
         """A parser for one file."""
         return _Parser(place)
+
+
+def plain(data: bytes) -> bytes:
+    """The record without the time that CloudWatch writes before it in a file."""
+    found = _STAMPED.match(data)
+    return data[found.end() :] if found else data
 
 
 class _Parser(RecordParser):
@@ -94,24 +104,42 @@ class _Parser(RecordParser):
         self._at_ms = state.get("at_ms")
 
     def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
-        """The events of this record: one, or one for each who gets rights."""
-        value, replaced = read_object(record.data, truncated=record.truncated)
-        request = request_of(value, self.place.zone)
+        """The events of this record: mostly one; of a batch, or of rights for several people, more."""
+        value, replaced = read_object(plain(record.data), truncated=record.truncated)
+        made: list[Draft] = []
+        lost: list[Exception] = []
+        for entry in entries(value, self.place.zone):
+            try:
+                made += self._events(entry, record, observed_at, len(made))
+            except (Ignored, Unreadable, NotJson, BadTime) as why:
+                lost.append(why)
+            if len(made) > POSITIONS_PER_RECORD:
+                break
+        failures = [why for why in lost if not isinstance(why, Ignored)]
+        if not made:
+            raise (failures or lost or [Ignored("no_entry")])[0]
+        self.place.tally.replaced += replaced
+        if failures or len(made) > POSITIONS_PER_RECORD:
+            made = [msgspec.structs.replace(one, truncated=True) for one in made[:POSITIONS_PER_RECORD]]
+        return made
+
+    def _events(self, entry: Entry, record: RawRecord, observed_at: int, first: int) -> list[Draft]:
+        """The events of one request, the first of them at this place in the record."""
+        request = request_of(entry, self.place.zone)
         at_ms = self._time(request, record)
         means = meaning(request)
         if self._of_control_plane(request, means):
             raise Ignored("control_plane")
         if request.key and not self._seen.add(request.key):
             raise Ignored("told_before")
-        self.place.tally.replaced += replaced
         people = grantees(request)
         facts = self._facts(request, means, at_ms)
         facts["truncated"] = record.truncated or request.cut or len(people) > MAX_GRANTEES
         if not people or len(people) > MAX_GRANTEES:
-            return [draft(self.place, record, observed_at, at_ms, **facts)]
+            return [draft(self.place, record, observed_at, at_ms, index=first, **facts)]
         return [
             draft(self.place, record, observed_at, at_ms, index=i, **self._granted(facts, one, at_ms))
-            for i, one in enumerate(people)
+            for i, one in enumerate(people, first)
         ]
 
     def _time(self, request: Request, record: RawRecord) -> int:

@@ -12,6 +12,7 @@ from rua_agents.collectors.kubernetes_audit import MAX_GRANTEES
 from rua_agents.collectors.seen import Seen
 from rua_agents.pseudonyms import KeyRing
 from rua_agents.settings import collector_of, options_of
+from rua_agents.tally import Tally
 from rua_common.errors import BadConfiguration
 
 from tests.agent_rig import KEY, START_MS, parse, sample_of
@@ -53,6 +54,11 @@ def exec_of(*command: str, **fields: Any) -> dict[str, Any]:
 def read(*records: dict[str, Any], **options: Any) -> list[Draft]:
     """The events of these records."""
     return parse("kubernetes-audit", lines(*records), **options)[0]
+
+
+def told(*records: dict[str, Any]) -> Tally:
+    """The account of these records."""
+    return parse("kubernetes-audit", lines(*records))[1]
 
 
 def lines(*records: dict[str, Any]) -> bytes:
@@ -248,6 +254,46 @@ def test_an_event_in_a_string_is_the_event() -> None:
     assert (nested.truncated, cut.truncated, cut.actor) == (False, True, plain.actor)
 
 
+def eks(*inner: Any) -> dict[str, Any]:
+    """As a subscription to CloudWatch hands it over."""
+    told = [{"id": str(n), "timestamp": 1_772_445_600_000 + n, "message": one} for n, one in enumerate(inner)]
+    return {"messageType": "DATA_MESSAGE", "logGroup": "/aws/eks/shop/cluster", "logEvents": told}
+
+
+def test_many_events_of_one_record_are_events_each_at_a_place_of_its_own() -> None:
+    """EKS: what is not watched among them costs the others nothing."""
+    other = json.dumps(event("get", {"resource": "nodes"}))
+    subjects = [{"kind": "User", "name": name} for name in ("eve", "som")]
+    grant = json.dumps(binding({"subjects": subjects}) | {"auditID": "b"})
+    made, tally = parse("kubernetes-audit", lines(eks(json.dumps(event()), other, grant)))
+    assert [one.kind for one in made] == ["data_access", "privilege_change", "privilege_change"]
+    assert [one.source_position - made[0].source_position for one in made] == [0, 1, 2]
+    assert (tally.events, tally.split, any(one.truncated for one in made)) == (1, 2, False)
+
+
+def test_one_that_cannot_be_read_is_told_by_the_others() -> None:
+    """And if none can, the record fails; if none is watched, it is ignored."""
+    made = read(eks(json.dumps(event()), "not json"))
+    assert [(one.kind, one.truncated) for one in made] == [("data_access", True)]
+    assert dict(told(eks("x", json.dumps(event("get", {"resource": "nodes"})))).failed) == {"not_json": 1}
+    assert dict(told(eks(json.dumps(event("get", {"resource": "nodes"})))).ignored) == {"not_watched": 1}
+    assert dict(told(eks()).ignored) == {"no_entry": 1}
+
+
+def test_very_many_events_of_one_record_are_bounded_and_say_so() -> None:
+    """A record has 1,024 places."""
+    each = (json.dumps(event(auditID=str(n))) for n in range(1_030))
+    made, tally = parse("kubernetes-audit", lines(eks(*each)))
+    assert (len(made), tally.split, made[0].truncated) == (1_024, 1_023, True)
+
+
+def test_a_time_before_the_event_is_no_part_of_it() -> None:
+    """As CloudWatch exports into files; anything else before it is damage."""
+    data = lines(event())
+    assert [one.kind for one in parse("kubernetes-audit", b"2026-03-02T10:00:01.123Z " + data)[0]] == ["data_access"]
+    assert dict(parse("kubernetes-audit", b"x " + data)[1].failed) == {"not_json": 1}
+
+
 def gke(method: str, where: str, code: int = 0, **operation: Any) -> dict[str, Any]:
     """As Cloud Logging writes it."""
     payload = {"methodName": method, "resourceName": where, "authenticationInfo": {"principalEmail": "ana"}}
@@ -342,5 +388,6 @@ def test_any_json_is_read_or_counted(fields: dict[str, Any], odd: Any) -> None:
     """A value of any type, wherever it stands."""
     strange = gke("io.k8s.a.b.secrets.get", "x") | {"protoPayload": odd}
     records = [event(**fields), strange, binding({"subjects": odd, "roleRef": odd}), event(ref=odd), aks(fields)]
+    records += [eks(odd, json.dumps(fields)), eks() | {"logEvents": odd}]
     _, tally = parse("kubernetes-audit", lines(*records))
-    assert (tally.records, tally.open) == (5, 0)
+    assert (tally.records, tally.open) == (7, 0)
