@@ -61,7 +61,13 @@ def long(value: int) -> bytes:
     """
     if not LEAST_LONG <= value <= MOST_LONG:
         raise OverflowError("does not fit into 64 bits")
-    return varint((value << 1) ^ (value >> 63))
+    unsigned = (value << 1) ^ (value >> 63)
+    if unsigned <= PAIR_MASK:  # `varint` once more: a call less for every number
+        return LAST[unsigned]
+    above = unsigned >> PAIR_BITS
+    if above <= PAIR_MASK:
+        return MORE[unsigned & PAIR_MASK] + LAST[above]
+    return MORE[unsigned & PAIR_MASK] + MORE[above & PAIR_MASK] + _TOPS[above >> PAIR_BITS]
 
 
 def compiled(avro: Any) -> Write:

@@ -69,8 +69,9 @@ def _target(path: str) -> Target:
 def request_line(request: str) -> tuple[str, str] | None:
     """Method and target of `GET /path HTTP/1.1`; None if it is no request line."""
     blank, end = request.find(" "), len(request) - VERSION_CHARACTERS
-    if request[end:] in VERSIONS and 0 < blank < end and request[:blank] in METHODS:
-        return request[:blank], request[blank + 1 : end]
+    method = request[:blank]
+    if method in METHODS and blank < end and request[end:] in VERSIONS:
+        return method, request[blank + 1 : end]
     method, _, rest = request.partition(" ")
     path, space, version = rest.rpartition(" ")
     if not space or not version.startswith("HTTP/"):

@@ -191,9 +191,9 @@ class WebLines:
                 continue
             events += 1
             at = record[0] * POSITIONS_PER_RECORD
-            ids = fixed[0], event_id(at, record[1]).encode(), fixed[1], long(at), fixed[2]
             size = NULL if sent is None else PRESENT + long(sent)
             # indices, because a named tuple is unpacked slowly
+            ids = fixed[0], event_id(at, record[1]).encode(), fixed[1], long(at), fixed[2]
             pieces = fixed[3], who[1], what[0], who[2], what[1], size, what[2], who[3], long(at_ms), observed
             made.append(new(Written, (at_ms, who[0], b"".join(ids), b"".join(pieces), fixed[4])))
         tally.records += events
@@ -251,9 +251,9 @@ def _asked(line: Any) -> tuple[tuple[Any, ...] | None, int | None]:
     if body.__class__ is not int or not 0 <= body < MOST_BYTES:
         body = count(body)
     sent = count(line.bytes) if body is None else body
-    cut = bool(length) and sent is not None and sent < (count(length) or 0)
-    zipped = bool(gzip) and gzip != "-"
-    attached = bool(disposition) and disposition.lower().startswith("attachment")
+    cut = length and sent is not None and sent < (count(length) or 0)
+    zipped = gzip and gzip != "-"
+    attached = disposition and disposition.lower().startswith("attachment")
     place, kind = skeleton(path), line.content_type
     asked = method, place, line.status, line.completion, kind, attached, zipped, cut, body is None, sent is None
     return asked, sent if method != "HEAD" else 0
