@@ -265,8 +265,8 @@ def test_many_events_of_one_record_are_events_each_at_a_place_of_its_own() -> No
     other = json.dumps(event("get", {"resource": "nodes"}))
     subjects = [{"kind": "User", "name": name} for name in ("eve", "som")]
     grant = json.dumps(binding({"subjects": subjects}) | {"auditID": "b"})
-    made, tally = parse("kubernetes-audit", lines(eks(json.dumps(event()), other, grant)))
-    assert [one.kind for one in made] == ["data_access", "privilege_change", "privilege_change"]
+    made, tally = parse("kubernetes-audit", lines(eks(grant, other, json.dumps(event()))))
+    assert [one.kind for one in made] == ["privilege_change", "privilege_change", "data_access"]
     assert [one.source_position - made[0].source_position for one in made] == [0, 1, 2]
     assert (tally.events, tally.split, any(one.truncated for one in made)) == (1, 2, False)
 
@@ -275,7 +275,7 @@ def test_one_that_cannot_be_read_is_told_by_the_others() -> None:
     """And if none can, the record fails; if none is watched, it is ignored."""
     made = read(eks(json.dumps(event()), "not json"))
     assert [(one.kind, one.truncated) for one in made] == [("data_access", True)]
-    assert dict(told(eks("x", json.dumps(event("get", {"resource": "nodes"})))).failed) == {"not_json": 1}
+    assert dict(told(eks(json.dumps(event("get", {"resource": "nodes"})), "x")).failed) == {"not_json": 1}
     assert dict(told(eks(json.dumps(event("get", {"resource": "nodes"})))).ignored) == {"not_watched": 1}
     assert dict(told(eks()).ignored) == {"no_entry": 1}
 
