@@ -12,14 +12,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from rua_common.settings import Struct
 
 from rua_agents.collectors.audit_events import Pending, add, facts_of
 from rua_agents.collectors.audit_records import AuditRecord, read_record
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
 from rua_agents.collectors.drafting import Ignored, Unreadable, draft, reason_of
 from rua_agents.identity import position
-from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.records import RawRecord
 from rua_agents.times import BadTime
 
 CLOSE_AFTER_MS = 2_000
@@ -30,28 +30,15 @@ FIRST_TYPES = frozenset(("SYSCALL", "EXECVE", "CWD", "PATH", "SOCKADDR", "PROCTI
 """Records of which several make an event; every other type is one by itself."""
 
 
-class AuditdOptions(Struct, frozen=True):
-    """No options."""
-
-
-class Auditd:
+class Auditd(LineCollector):
     """The collector."""
 
     name = "auditd"
-    options: type[msgspec.Struct] = AuditdOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One record a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The kernel's time."""
         del zone, now_ms, options
-        try:
-            return read_record(_text(record)).at_ms
-        except (Unreadable, BadTime):
-            return None
+        return read_record(_text(record)).at_ms
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""

@@ -11,16 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
-from rua_common.settings import Struct
-
 from rua_agents.collectors import accounts, sudo
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
 from rua_agents.collectors.drafting import Ignored, RecordParser
 from rua_agents.collectors.host import Deed, event_of
-from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.records import RawRecord
 from rua_agents.syslog import Stamps
-from rua_agents.times import BadTime
 
 _SESSION = re.compile(r"pam_\w+\((?P<service>[\w.@-]+):session\): session (?P<what>opened|closed) for user ", re.ASCII)
 _UID = re.compile(r"\(uid=\d+\)", re.ASCII)
@@ -30,28 +27,15 @@ SERVICES_OF_OTHERS = frozenset(
 """Their sessions only follow what their own line has told."""
 
 
-class AuthLogOptions(Struct, frozen=True):
-    """No options."""
-
-
-class AuthLog:
+class AuthLog(LineCollector):
     """The collector."""
 
     name = "auth-log"
-    options: type[msgspec.Struct] = AuthLogOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One record a line; syslog writes a line's end inside of a message as `#012`."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The daemon's stamp."""
         del options
-        try:
-            return Stamps(zone).read(_text(record), now_ms).at_ms
-        except BadTime:
-            return None
+        return Stamps(zone).read(_text(record), now_ms).at_ms
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""

@@ -12,15 +12,16 @@ from rua_common.settings import Struct
 from rua_schemas.events import Action, Kind, Label, Outcome, Quality
 
 from rua_agents import destinations, labels
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.clickhouse_text import MOST_CHARACTERS, Told, told
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Ignored, Party, RecordParser, Unreadable, draft, party
 from rua_agents.collectors.json_values import listed, number, text
 from rua_agents.intake.contract import Poller
-from rua_agents.jsontext import NotJson, read_object
+from rua_agents.jsontext import read_object
 from rua_agents.pseudonyms import Pseudonymiser
-from rua_agents.records import LineSplitter, RawRecord, Splitter
-from rua_agents.times import BadTime, checked, stamp_ms
+from rua_agents.records import RawRecord
+from rua_agents.times import checked, stamp_ms
 
 DENIED = frozenset((164, 192, 193, 194, 291, 355, 497, 516))
 """ClickHouse's numbers of errors: READONLY, UNKNOWN_USER, WRONG_PASSWORD, ACCESS_DENIED, AUTHENTICATION_FAILED …"""
@@ -70,25 +71,17 @@ class ClickhouseOptions(Struct, frozen=True):
     bulk_rows: Annotated[int, msgspec.Meta(ge=1)] = 1_000
 
 
-class ClickhouseQueryLog:
+class ClickhouseQueryLog(LineCollector):
     """The collector."""
 
     name = "clickhouse-query-log"
     reads = "poll"
     options: type[msgspec.Struct] = ClickhouseOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line: `FORMAT JSONEachRow`."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the query ended."""
         del now_ms, options
-        try:
-            return _time(read_object(record.data, truncated=record.truncated)[0], zone)
-        except (NotJson, BadTime):
-            return None
+        return _time(read_object(record.data, truncated=record.truncated)[0], zone)
 
     def parser(self, place: Place) -> RecordParser:
         """A parser of rows."""

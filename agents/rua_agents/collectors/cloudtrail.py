@@ -9,25 +9,28 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 from rua_common.settings import Struct
-from rua_schemas.events import Label, Outcome
+from rua_schemas.events import ActorType, Label, Outcome
 
 from rua_agents import destinations, labels
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.cloudtrail_calls import CALLS, Call, Told, asked_of, name_of
 from rua_agents.collectors.cloudtrail_identity import Identity, identity_of
 from rua_agents.collectors.cloudtrail_sharing import PUBLIC, Target
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import Facts, Ignored, RecordParser, Unreadable, draft, party
+from rua_agents.collectors.drafting import Facts, Ignored, Party, RecordParser, Unreadable, draft, party
 from rua_agents.collectors.json_values import inside, number, text
 from rua_agents.collectors.seen import Seen
 from rua_agents.elements import ElementSplitter
-from rua_agents.jsontext import NotJson, read_object
+from rua_agents.jsontext import read_object
 from rua_agents.records import RawRecord, Splitter
-from rua_agents.times import BadTime, stamp_ms
+from rua_agents.times import stamp_ms
 
 MAX_REMEMBERED = 128
 """Records of one file; doubles stand close together, and thousands of files have a checkpoint."""
 MAX_TARGETS = 100
 _DENIED = ("AccessDenied", "Unauthorized", "AuthFailure", "Client.Unauthorized", "InvalidClientTokenId")
+INSIGHT = "AwsCloudTrailInsight"
+"""CloudTrail's own finding about other records, no call."""
 _EVENT_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ACCOUNT = re.compile(r"\d{12}")
 _SERVICE_HOSTS = (".amazonaws.com", "AWS Internal")
@@ -47,7 +50,7 @@ class CloudtrailOptions(Struct, frozen=True):
             raise ValueError('own_accounts: ids of 12 digits, in quotes, such as "111122223333"')
 
 
-class Cloudtrail:
+class Cloudtrail(LineCollector):
     """The collector."""
 
     name = "cloudtrail"
@@ -57,14 +60,11 @@ class Cloudtrail:
         """The objects of the array."""
         return ElementSplitter(offset, limit_bytes, levels=1 if options.wrapped else 0)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the call was made."""
         del now_ms, options
-        try:
-            value, _ = read_object(record.data, truncated=record.truncated)
-            return stamp_ms(text(value.get("eventTime")) or "", zone)
-        except (NotJson, BadTime):
-            return None
+        value, _ = read_object(record.data, truncated=record.truncated)
+        return stamp_ms(text(value.get("eventTime")) or "", zone)
 
     def parser(self, place: Place) -> RecordParser:
         """A parser for one file."""
@@ -93,6 +93,8 @@ class _Parser(RecordParser):
         value, replaced = read_object(record.data, truncated=record.truncated)
         at_ms = stamp_ms(text(value.get("eventTime")) or "", self.place.zone)
         name, event_id = name_of(value), text(value.get("eventID"))
+        if value.get("eventType") == INSIGHT:
+            raise Ignored("insight")
         if not all(name):
             raise Unreadable("no_event")
         if name not in CALLS:
@@ -124,7 +126,7 @@ class _Parser(RecordParser):
             # a service reads for somebody: nothing has left yet
             facts["kind"], facts["action"] = "data_access", "read"
         facts["actor"] = found.actor or found.source_ip
-        facts["actor_type"] = "unknown" if told.grantee or presigned else who.actor_type
+        facts["actor_type"] = _actor_type(told, who, found, presigned=presigned)
         facts["session"] = names.pseudonym("session", who.session) if who.session else None
         facts["privilege"] = told.privilege or who.privilege
         facts["bytes"], facts["bytes_quality"] = size, "unknown" if size is None else "exact"
@@ -150,6 +152,13 @@ class _Parser(RecordParser):
         )
         sent["destination_external"] = target.account not in own if known else None
         return sent
+
+
+def _actor_type(told: Told, who: Identity, found: Party, *, presigned: bool) -> ActorType:
+    """Of whom nobody names the address is the actor; a link's user is not its signer, nor is a grantee the caller."""
+    if found.actor is None and found.source_ip is not None:
+        return "network"
+    return "unknown" if told.grantee or presigned else who.actor_type
 
 
 def outcome_of(record: Mapping[str, Any]) -> Outcome:

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from rua_agents.collectors import envoy
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Parser, Place
 from rua_agents.collectors.nginx_fields import Fields
 from rua_agents.collectors.web import WebOptions, WebParser, occurred
-from rua_agents.jsontext import NotJson, read_object
-from rua_agents.records import LineSplitter, RawRecord, Splitter
-from rua_agents.times import BadTime
+from rua_agents.jsontext import read_object
+from rua_agents.records import RawRecord
 
 
 @lru_cache(256)
@@ -46,24 +46,16 @@ class EnvoyOptions(WebOptions, frozen=True):
     meanings: ClassVar[frozenset[str]] = frozenset(envoy.JSON_NAMES)
 
 
-class EnvoyJson:
+class EnvoyJson(LineCollector):
     """The collector."""
 
     name = "envoy-json"
     options: type[msgspec.Struct] = EnvoyOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the request ended."""
         del now_ms
-        try:
-            return occurred(read(record, tuple(options.fields.items()))[0], zone)
-        except (NotJson, BadTime):
-            return None
+        return occurred(read(record, tuple(options.fields.items()))[0], zone)
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""

@@ -17,12 +17,11 @@ import msgspec
 
 from rua_agents.collectors import envoy
 from rua_agents.collectors.access_format import QUOTE, Format, compiled, parts_of
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
-from rua_agents.collectors.drafting import Unreadable
 from rua_agents.collectors.nginx_fields import Fields
 from rua_agents.collectors.web import WebOptions, WebParser, occurred
-from rua_agents.records import LineSplitter, RawRecord, Splitter
-from rua_agents.times import BadTime
+from rua_agents.records import RawRecord
 
 DEFAULT = (
     '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
@@ -89,24 +88,16 @@ def _is_ambiguous(line: str, layout: Format) -> bool:
     return line.count(QUOTE) > layout.quotes
 
 
-class EnvoyText:
+class EnvoyText(LineCollector):
     """The collector."""
 
     name = "envoy-text"
     options: type[msgspec.Struct] = EnvoyTextOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One request a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the request ended."""
         del now_ms
-        try:
-            return occurred(read(record, options)[0], zone)
-        except (Unreadable, BadTime):
-            return None
+        return occurred(read(record, options)[0], zone)
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""

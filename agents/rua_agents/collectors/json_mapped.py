@@ -11,12 +11,13 @@ import msgspec
 from rua_schemas.events import POSITIONS_PER_RECORD, Label
 
 from rua_agents import destinations, labels
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Facts, Ignored, RecordParser, draft, party, registered
 from rua_agents.collectors.json_mapping import Item, Rules
 from rua_agents.collectors.json_options import JsonOptions, Meaning
 from rua_agents.elements import ElementSplitter
-from rua_agents.jsontext import NotJson, read_object
+from rua_agents.jsontext import read_object
 from rua_agents.records import LineSplitter, RawRecord, Splitter
 from rua_agents.times import BadTime
 
@@ -24,7 +25,7 @@ _LEVELS = {"array": 0, "wrapped": 1}
 _BULK = Meaning(kind="bulk_query", action="query")
 
 
-class Json:
+class Json(LineCollector):
     """The collector."""
 
     name = "json"
@@ -36,14 +37,11 @@ class Json:
             return LineSplitter(offset, limit_bytes)
         return ElementSplitter(offset, limit_bytes, levels=_LEVELS[options.layout])
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: JsonOptions) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: JsonOptions) -> int | None:
         """That of its first event."""
         del now_ms
-        try:
-            value, _ = read_object(record.data, truncated=record.truncated)
-            return next((item.time_ms(zone) for item in Rules(options).items(value)), None)
-        except (NotJson, BadTime):
-            return None
+        value, _ = read_object(record.data, truncated=record.truncated)
+        return next((item.time_ms(zone) for item in Rules(options).items(value)), None)
 
     def parser(self, place: Place) -> RecordParser:
         """A parser for one file."""

@@ -11,6 +11,7 @@ from rua_common.settings import Struct
 from rua_schemas.events import Label
 
 from rua_agents.collectors import mariadb_lines
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Ignored, Unreadable, draft, party, reason_of
 from rua_agents.collectors.mariadb_lines import (
@@ -89,7 +90,7 @@ class Memory(msgspec.Struct, omit_defaults=True):
     refused: Refused = msgspec.field(default_factory=Refused)
 
 
-class MariadbAudit:
+class MariadbAudit(LineCollector):
     """The collector."""
 
     name = "mariadb-audit"
@@ -100,13 +101,10 @@ class MariadbAudit:
         del options
         return mariadb_lines.splitter(offset, limit_bytes)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time."""
         del now_ms, options
-        try:
-            return local_ms(read_line(record.data, truncated=record.truncated).stamp, zone, 0)
-        except (Unreadable, BadTime):
-            return None
+        return local_ms(read_line(record.data, truncated=record.truncated).stamp, zone, 0)
 
     def parser(self, place: Place) -> _Parser:
         """A parser for one file."""

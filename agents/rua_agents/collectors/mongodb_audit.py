@@ -11,14 +11,14 @@ from rua_common.settings import Struct
 from rua_schemas.events import ActorType, Label, Privilege
 
 from rua_agents.collectors import mongodb
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Ignored, RecordParser, Unreadable, draft, party
 from rua_agents.collectors.json_values import inside, listed, text
 from rua_agents.collectors.mongodb import Meaning
-from rua_agents.jsontext import NotJson, read_object
+from rua_agents.jsontext import read_object
 from rua_agents.pseudonyms import Pseudonymiser
-from rua_agents.records import LineSplitter, RawRecord, Splitter
-from rua_agents.times import BadTime
+from rua_agents.records import RawRecord
 
 _SILENT = {"clientMetadata": "client_metadata", "logout": "logout", "startup": "startup", "applicationMessage": "note"}
 _LOOKS_ONLY = frozenset(
@@ -36,25 +36,17 @@ class MongodbAuditOptions(Struct, frozen=True):
     """It has none."""
 
 
-class MongodbAudit:
+class MongodbAudit(LineCollector):
     """The collector."""
 
     name = "mongodb-audit"
     options: type[msgspec.Struct] = MongodbAuditOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the server wrote it."""
         del now_ms, options
-        try:
-            value, _ = read_object(record.data, truncated=record.truncated)
-            return mongodb.date_ms(value.get("ts"), zone)
-        except (NotJson, BadTime):
-            return None
+        value, _ = read_object(record.data, truncated=record.truncated)
+        return mongodb.date_ms(value.get("ts"), zone)
 
     def parser(self, place: Place) -> RecordParser:
         """A parser for one file."""

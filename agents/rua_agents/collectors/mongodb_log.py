@@ -13,13 +13,13 @@ from rua_schemas.events import ActorType, Label, Outcome
 
 from rua_agents import labels
 from rua_agents.collectors import mongodb
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Ignored, Party, RecordParser, Unreadable, draft, party
 from rua_agents.collectors.json_values import inside, number, text
 from rua_agents.collectors.mongodb import Meaning
-from rua_agents.jsontext import NotJson, read_object
-from rua_agents.records import LineSplitter, RawRecord, Splitter
-from rua_agents.times import BadTime
+from rua_agents.jsontext import read_object
+from rua_agents.records import RawRecord
 
 MAX_CONNECTIONS = 4_096
 DEFAULT_BULK_ROWS = 1_000
@@ -66,25 +66,17 @@ class Line(NamedTuple):
     """Whether the server or the agent cut it."""
 
 
-class MongodbLog:
+class MongodbLog(LineCollector):
     """The collector."""
 
     name = "mongodb-log"
     options: type[msgspec.Struct] = MongodbLogOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the server wrote it."""
         del now_ms, options
-        try:
-            value, _ = read_object(record.data, truncated=record.truncated)
-            return mongodb.date_ms(value.get("t"), zone)
-        except (NotJson, BadTime):
-            return None
+        value, _ = read_object(record.data, truncated=record.truncated)
+        return mongodb.date_ms(value.get("t"), zone)
 
     def parser(self, place: Place) -> RecordParser:
         """A parser for one file."""

@@ -7,15 +7,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Place
 from rua_agents.collectors.drafting import Unreadable
 from rua_agents.collectors.mysql_audit import UTC_ZONE, Audited, MysqlAuditOptions, MysqlAuditParser
 from rua_agents.collectors.mysql_audit_xml import of_old
 from rua_agents.collectors.mysql_statements import Counts
 from rua_agents.elements import ElementSplitter
-from rua_agents.jsontext import NotJson, read_object
+from rua_agents.jsontext import read_object
 from rua_agents.records import RawRecord, Splitter
-from rua_agents.times import BadTime, stamp_ms
+from rua_agents.times import stamp_ms
 
 MOST_ROWS = 1 << 62
 
@@ -59,7 +60,7 @@ class _Record(msgspec.Struct):
     query_statistics: _Statistics = msgspec.field(default_factory=_Statistics)
 
 
-class MysqlAuditJson:
+class MysqlAuditJson(LineCollector):
     """The collector."""
 
     name = "mysql-audit-json"
@@ -70,16 +71,13 @@ class MysqlAuditJson:
         del options
         return ElementSplitter(offset, limit_bytes)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time, which is UTC."""
         del zone, now_ms, options
-        try:
-            value, _ = read_object(record.data, truncated=record.truncated)
-            inner = value.get("audit_record", value)
-            at = inner.get("timestamp") if isinstance(inner, dict) else None
-            return stamp_ms(at.replace("Z UTC", "Z"), UTC_ZONE) if isinstance(at, str) else None
-        except (NotJson, BadTime):
-            return None
+        value, _ = read_object(record.data, truncated=record.truncated)
+        inner = value.get("audit_record", value)
+        at = inner.get("timestamp") if isinstance(inner, dict) else None
+        return stamp_ms(at.replace("Z UTC", "Z"), UTC_ZONE) if isinstance(at, str) else None
 
     def parser(self, place: Place) -> _Parser:
         """A parser for one file."""

@@ -15,12 +15,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from rua_agents.blocks import BlockSplitter
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Place
 from rua_agents.collectors.drafting import Ignored, Unreadable
 from rua_agents.collectors.mysql_audit import UTC_ZONE, Audited, MysqlAuditOptions, MysqlAuditParser
 from rua_agents.collectors.mysql_statements import Counts
 from rua_agents.records import RawRecord, Splitter
-from rua_agents.times import BadTime, stamp_ms
+from rua_agents.times import stamp_ms
 
 RECORD = b"<AUDIT_RECORD"
 _MARKUP = (b"<?xml", b"<AUDIT>", b"</AUDIT>")
@@ -34,7 +35,7 @@ _CLOSERS = ("", '"/>', "/>")
 _LOGINS = {"connect": "connect", "change user": "change_user", "quit": "quit", "disconnect": "quit"}
 
 
-class MysqlAuditXml:
+class MysqlAuditXml(LineCollector):
     """The collector."""
 
     name = "mysql-audit-xml"
@@ -45,14 +46,11 @@ class MysqlAuditXml:
         del options
         return BlockSplitter(offset, limit_bytes, lambda line: not line.lstrip().startswith(_BEGINS))
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time, which is UTC."""
         del zone, now_ms, options
-        try:
-            at = fields_of(record.data, truncated=record.truncated)[0].get("TIMESTAMP", "")
-            return stamp_ms(at.replace("Z UTC", "Z"), UTC_ZONE)
-        except (Ignored, Unreadable, BadTime):
-            return None
+        at = fields_of(record.data, truncated=record.truncated)[0].get("TIMESTAMP", "")
+        return stamp_ms(at.replace("Z UTC", "Z"), UTC_ZONE)
 
     def parser(self, place: Place) -> _Parser:
         """A parser for one file."""

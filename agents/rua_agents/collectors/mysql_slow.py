@@ -10,11 +10,11 @@ from rua_common.settings import Struct
 from rua_schemas.events import Outcome
 
 from rua_agents.collectors import slow_log
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import Ignored, RecordParser, Unreadable
+from rua_agents.collectors.drafting import Ignored, RecordParser
 from rua_agents.collectors.mysql_statements import Ran, Texts, counted, made_of, outcome_of
 from rua_agents.records import RawRecord, Splitter
-from rua_agents.times import BadTime
 
 
 class SlowOptions(Struct, frozen=True):
@@ -24,7 +24,7 @@ class SlowOptions(Struct, frozen=True):
     """From how many rows on a read is a bulk query."""
 
 
-class MysqlSlow:
+class MysqlSlow(LineCollector):
     """The collector."""
 
     name = "mysql-slow"
@@ -35,13 +35,10 @@ class MysqlSlow:
         del options
         return slow_log.splitter(offset, limit_bytes)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the statement ended."""
         del zone, now_ms, options
-        try:
-            return slow_log.read_entry(record.data).at_ms
-        except (Unreadable, BadTime):
-            return None
+        return slow_log.read_entry(record.data).at_ms
 
     def parser(self, place: Place) -> _Parser:
         """A parser for one file."""

@@ -10,12 +10,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from rua_agents.collectors.access_format import Format, compiled, parts_of, unescaped
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Parser, Place
-from rua_agents.collectors.drafting import Unreadable
 from rua_agents.collectors.nginx_fields import Fields, fields_of
 from rua_agents.collectors.web import WebOptions, WebParser, occurred
-from rua_agents.records import LineSplitter, RawRecord, Splitter
-from rua_agents.times import BadTime
+from rua_agents.records import RawRecord
 
 COMBINED = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer" "$http_user_agent"'
@@ -70,24 +69,16 @@ def read(record: RawRecord, options: CombinedOptions) -> tuple[Fields, int]:
     return fields_of(values, tuple(options.fields.items())), replaced
 
 
-class NginxCombined:
+class NginxCombined(LineCollector):
     """The collector."""
 
     name = "nginx-combined"
     options: type[msgspec.Struct] = CombinedOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One request a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the request ended."""
         del now_ms
-        try:
-            return occurred(read(record, options)[0], zone)
-        except (Unreadable, BadTime):
-            return None
+        return occurred(read(record, options)[0], zone)
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""

@@ -8,34 +8,26 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
 from rua_agents.collectors.nginx_fields import Fields, fields_of
 from rua_agents.collectors.web import WebOptions, WebParser, occurred
 from rua_agents.collectors.weblines import WebLines
-from rua_agents.jsontext import NotJson, read_object
-from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.jsontext import read_object
+from rua_agents.records import RawRecord
 from rua_agents.sealing import Written
-from rua_agents.times import BadTime
 
 
-class NginxJson:
+class NginxJson(LineCollector):
     """The collector."""
 
     name = "nginx-json"
     options: type[msgspec.Struct] = WebOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the request ended."""
         del now_ms, options
-        try:
-            return occurred(fields_of(read_object(record.data, truncated=record.truncated)[0]), zone)
-        except (NotJson, BadTime):
-            return None
+        return occurred(fields_of(read_object(record.data, truncated=record.truncated)[0]), zone)
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""

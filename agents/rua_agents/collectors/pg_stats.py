@@ -11,13 +11,14 @@ from rua_common.settings import Struct
 from rua_schemas.events import Label
 
 from rua_agents import labels
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import RecordParser, Unreadable, draft, party
 from rua_agents.collectors.pg_counters import Row
 from rua_agents.intake.contract import Poller
-from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.records import RawRecord
 from rua_agents.statements import NOTHING, SUPERUSERS, Statements
-from rua_agents.times import BadTime, checked
+from rua_agents.times import checked
 
 MOST_ROWS = 10**18
 
@@ -43,25 +44,17 @@ class PgStatsOptions(Struct, frozen=True):
             raise ValueError(f"every_seconds {self.every_seconds} is not between 1 and 3600")
 
 
-class PgStats:
+class PgStats(LineCollector):
     """The collector."""
 
     name = "pg-stats"
     reads = "poll"
     options: type[msgspec.Struct] = PgStatsOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line, as the poller gives them."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the counters were read, by the server's clock."""
         del zone, now_ms, options
-        try:
-            return checked(_row(record).at_ms)
-        except (Unreadable, BadTime, msgspec.ValidationError):
-            return None
+        return checked(_row(record).at_ms)
 
     def parser(self, place: Place) -> _Parser:
         """A parser of its rows."""

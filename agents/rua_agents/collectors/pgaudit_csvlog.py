@@ -10,13 +10,14 @@ from zoneinfo import ZoneInfo
 import msgspec
 from rua_schemas.codec import clean
 
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Place
 from rua_agents.collectors.csv_records import CsvSplitter
 from rua_agents.collectors.drafting import Unreadable
 from rua_agents.collectors.pgaudit_lines import LOCAL, Line, LineParser
 from rua_agents.collectors.pgaudit_parser import PgauditOptions
 from rua_agents.records import RawRecord, Splitter
-from rua_agents.times import BadTime, stamp_ms
+from rua_agents.times import stamp_ms
 
 # Columns of every version since 9.0; 13 added the backend's type, 14 the leader's pid and the query's id.
 LEAST_COLUMNS = 23
@@ -25,7 +26,7 @@ SEVERITY, MESSAGE, CONTEXT, PROGRAM = 11, 13, 18, 22
 _SESSION = re.compile(r"[0-9a-f]+\.[0-9a-f]+")
 
 
-class PgauditCsvlog:
+class PgauditCsvlog(LineCollector):
     """The collector."""
 
     name = "pgaudit-csvlog"
@@ -36,13 +37,10 @@ class PgauditCsvlog:
         del options
         return CsvSplitter(offset, limit_bytes)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time."""
         del now_ms, options
-        try:
-            return stamp_ms(columns(record)[0][TIME], zone)
-        except (Unreadable, BadTime):
-            return None
+        return stamp_ms(columns(record)[0][TIME], zone)
 
     def parser(self, place: Place) -> _Parser:
         """A parser for one file."""

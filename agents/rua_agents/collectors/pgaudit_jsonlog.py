@@ -7,12 +7,13 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Place
 from rua_agents.collectors.pgaudit_lines import LOCAL, Line, LineParser
 from rua_agents.collectors.pgaudit_parser import PgauditOptions
-from rua_agents.jsontext import NotJson, read_object
-from rua_agents.records import LineSplitter, RawRecord, Splitter
-from rua_agents.times import BadTime, stamp_ms
+from rua_agents.jsontext import read_object
+from rua_agents.records import RawRecord
+from rua_agents.times import stamp_ms
 
 
 class _Line(msgspec.Struct):
@@ -43,24 +44,16 @@ def _line(record: RawRecord) -> tuple[_Line, int]:
     return msgspec.convert(value, _Line), replaced
 
 
-class PgauditJsonlog:
+class PgauditJsonlog(LineCollector):
     """The collector."""
 
     name = "pgaudit-jsonlog"
     options: type[msgspec.Struct] = PgauditOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time."""
         del now_ms, options
-        try:
-            return stamp_ms(_line(record)[0].timestamp or "", zone)
-        except (NotJson, msgspec.ValidationError, BadTime):
-            return None
+        return stamp_ms(_line(record)[0].timestamp or "", zone)
 
     def parser(self, place: Place) -> _Parser:
         """A parser for one file."""

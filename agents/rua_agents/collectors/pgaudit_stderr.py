@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from rua_schemas.codec import clean
 
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Place
 from rua_agents.collectors.drafting import Unreadable
 from rua_agents.collectors.log_prefix import TIMES, Prefix
@@ -16,7 +17,7 @@ from rua_agents.collectors.pgaudit_logins import AUTHORIZED
 from rua_agents.collectors.pgaudit_parser import PgauditOptions
 from rua_agents.collectors.stderr_reports import Report, ReportSplitter
 from rua_agents.records import RawRecord, Splitter
-from rua_agents.times import BadTime, epoch_seconds_ms, stamp_ms
+from rua_agents.times import epoch_seconds_ms, stamp_ms
 
 DEFAULT_PREFIX = "%m [%p] %q%u@%d/%a %h "
 UNKNOWN = "[unknown]"
@@ -33,7 +34,7 @@ class StderrOptions(PgauditOptions, frozen=True):
         Prefix(self.prefix)
 
 
-class PgauditStderr:
+class PgauditStderr(LineCollector):
     """The collector."""
 
     name = "pgaudit-stderr"
@@ -43,14 +44,11 @@ class PgauditStderr:
         """A line with a prefix, and all that belongs to it."""
         return ReportSplitter(offset, limit_bytes, Prefix(options.prefix))
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time."""
         del now_ms
         report = Report(Prefix(options.prefix), record.data)
-        try:
-            return _time_ms(report.fields(), zone) if report.reading else None
-        except BadTime:
-            return None
+        return _time_ms(report.fields(), zone) if report.reading else None
 
     def parser(self, place: Place) -> _Parser:
         """A parser for one file."""

@@ -14,11 +14,12 @@ from rua_common.settings import Struct
 from rua_schemas.events import Action, ActorType, Kind, Label, Outcome, Quality
 
 from rua_agents import destinations, labels
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import RecordParser, Unreadable, draft, party, registered
 from rua_agents.collectors.json_values import listed, number, text
-from rua_agents.jsontext import NotJson, read_object
-from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.jsontext import read_object
+from rua_agents.records import RawRecord
 from rua_agents.times import BadTime, checked
 
 KINDS: Mapping[Action, Kind] = {
@@ -70,25 +71,17 @@ class SdkOptions(Struct, frozen=True):
         return msgspec.structs.replace(self, stamp=self.stamps.get(uid, self.stamp))
 
 
-class Sdk:
+class Sdk(LineCollector):
     """The collector."""
 
     name = "sdk"
     reads = "push"
     options: type[msgspec.Struct] = SdkOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line, where exports are kept in a file."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the export ended."""
         del zone, now_ms, options
-        try:
-            return _ended_ms(read_object(record.data, truncated=record.truncated)[0])
-        except (NotJson, BadTime):
-            return None
+        return _ended_ms(read_object(record.data, truncated=record.truncated)[0])
 
     def parser(self, place: Place) -> RecordParser:
         """A parser for one process."""

@@ -6,41 +6,30 @@ from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
-from rua_common.settings import Struct
-
 from rua_agents.collectors import host
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
 from rua_agents.collectors.drafting import RecordParser
 from rua_agents.collectors.sudo_event import event_of
 from rua_agents.elements import ElementSplitter
-from rua_agents.jsontext import NotJson, read_object
+from rua_agents.jsontext import read_object
 from rua_agents.records import RawRecord, Splitter
-from rua_agents.times import BadTime
 
 
-class SudoJsonOptions(Struct, frozen=True):
-    """No options."""
-
-
-class SudoJson:
+class SudoJson(LineCollector):
     """The collector."""
 
     name = "sudo-json"
-    options: type[msgspec.Struct] = SudoJsonOptions
 
     def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
         """The objects inside of the outer one; its keys repeat, so no JSON reader may see it whole."""
         del options
         return ElementSplitter(offset, limit_bytes, levels=1, rewritten=True)
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When sudo decided."""
         del zone, now_ms, options
-        try:
-            return event_of(read_object(record.data, truncated=record.truncated)[0]).at_ms
-        except (NotJson, msgspec.ValidationError, BadTime):
-            return None
+        return event_of(read_object(record.data, truncated=record.truncated)[0]).at_ms
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""

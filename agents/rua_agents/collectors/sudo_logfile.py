@@ -7,43 +7,32 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
-from rua_common.settings import Struct
-
 from rua_agents.blocks import BlockSplitter
 from rua_agents.collectors import host, sudo
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
 from rua_agents.collectors.drafting import RecordParser
 from rua_agents.records import RawRecord, Splitter
 from rua_agents.syslog import Stamps
-from rua_agents.times import BadTime
 
 INDENT = "    "
 _HOST = re.compile(r"( : )HOST=\S+ : ")
 
 
-class SudoLogfileOptions(Struct, frozen=True):
-    """No options."""
-
-
-class SudoLogfile:
+class SudoLogfile(LineCollector):
     """The collector."""
 
     name = "sudo-logfile"
-    options: type[msgspec.Struct] = SudoLogfileOptions
 
     def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
         """A line that is indented goes on with the record before it; sudo escapes line ends in what users type."""
         del options
         return BlockSplitter(offset, limit_bytes, lambda line: line.startswith(INDENT.encode()))
 
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The stamp, in the host's zone."""
         del options
-        try:
-            return Stamps(zone).event(_text(record), now_ms)[0]
-        except BadTime:
-            return None
+        return Stamps(zone).event(_text(record), now_ms)[0]
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""

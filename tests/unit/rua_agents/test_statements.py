@@ -129,7 +129,7 @@ def test_the_work_on_a_statement_has_a_bound_that_its_length_does_not_move(
 
     monkeypatch.setattr(statements, "tokenise", counted)
     pseudonymiser = Pseudonymiser(b"k" * 32, "lazada")
-    pseudonymiser.pseudonym = pseudonym  # type: ignore[assignment]  # a counter in front of the cached function
+    pseudonymiser.pseudonym = pseudonym  # type: ignore[method-assign]  # a counter in front of the cached function
     made = Statements(pseudonymiser)
     assert made.facts(text).partial
     assert made.plain(text).fingerprint is None
