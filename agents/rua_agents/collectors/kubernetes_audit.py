@@ -12,6 +12,7 @@ from rua_common.settings import Struct
 from rua_schemas.events import POSITIONS_PER_RECORD, ActorType, Label
 
 from rua_agents import labels
+from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
 from rua_agents.collectors.drafting import Facts, Ignored, RecordParser, Unreadable, draft, party
 from rua_agents.collectors.kubernetes import ANONYMOUS, Entry, Request, entries, request_of, time_of
@@ -27,7 +28,7 @@ from rua_agents.collectors.kubernetes_meaning import (
 )
 from rua_agents.collectors.seen import Seen
 from rua_agents.jsontext import NotJson, read_object
-from rua_agents.records import LineSplitter, RawRecord, Splitter
+from rua_agents.records import RawRecord
 from rua_agents.times import BadTime
 
 MAX_REQUESTS = 2_048
@@ -51,30 +52,26 @@ class KubernetesOptions(Struct, frozen=True):
             raise ValueError("proxies: 0 to 9")
 
 
-class KubernetesAudit:
+class KubernetesAudit(LineCollector):
     """The collector."""
 
     name = "kubernetes-audit"
     options: type[msgspec.Struct] = KubernetesOptions
 
-    def splitter(self, offset: int, limit_bytes: int, options: Any) -> Splitter:
-        """One JSON object a line."""
-        del options
-        return LineSplitter(offset, limit_bytes)
-
-    def time_ms(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """When the request came, or was written down."""
         del now_ms, options
-        try:
-            value, _ = read_object(plain(record.data), truncated=record.truncated)
-            told = (entry.at_ms for entry in entries(value, zone) if entry.at_ms is not None)
-            return time_of(value, zone, *_TIMES) or next(told, None)
-        except NotJson:
-            return None
+        value, _ = read_object(plain(record.data), truncated=record.truncated)
+        told = (_written_at(entry, zone) for entry in entries(value, zone))
+        return time_of(value, zone, *_TIMES) or next(filter(None, told), None)
 
     def parser(self, place: Place) -> RecordParser:
         """A parser for one file."""
         return _Parser(place)
+
+
+def _written_at(entry: Entry, zone: ZoneInfo | None) -> int | None:
+    return entry.at_ms if isinstance(entry.written, str) else time_of(entry.written, zone, *_TIMES)
 
 
 def plain(data: bytes) -> bytes:
