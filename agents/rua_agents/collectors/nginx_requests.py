@@ -30,7 +30,7 @@ NO_DATA = frozenset(("OPTIONS", "TRACE", "CONNECT"))
 READING_WORDS = frozenset(("graphql", "search", "query", "list"))
 CLIENT_CLOSED = 499
 PATH_CHARACTERS = 8 * labels.MAX_CHARACTERS
-_NUMBERS = re.compile(r"/[0-9]+(?=/|$)")
+NUMBERS = re.compile(r"/[0-9]+(?=/|$)")
 BROWSERS = frozenset(("Chrome", "Firefox", "Safari", "Edge", "Opera"))
 
 
@@ -52,7 +52,7 @@ def skeleton(path: str) -> str:
     """All of a path that its facts depend on: paths that differ in numbers only share one entry of a cache."""
     if "?" in path:
         path = path.partition("?")[0]
-    path = _NUMBERS.sub("/{n}", path)
+    path = NUMBERS.sub("/{n}", path)
     return path if len(path) <= PATH_CHARACTERS else path[:PATH_CHARACTERS]
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypedDict
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 import msgspec
 from rua_common.settings import Struct
-from rua_schemas.events import Label
+from rua_schemas.events import ActorType, Label
 
 from rua_agents import labels
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import Ignored, RecordParser, Unreadable, draft, party, registered
+from rua_agents.collectors.drafting import Ignored, Party, RecordParser, Unreadable, draft, party, registered
 from rua_agents.collectors.nginx_fields import FIELDS, Fields, text
 from rua_agents.collectors.nginx_requests import (
     NO_DATA,
@@ -73,6 +73,19 @@ def occurred(fields: Fields, zone: ZoneInfo | None) -> int:
     raise BadTime("no time")
 
 
+class Caller(TypedDict):
+    """Fields of an event that its caller decides."""
+
+    merchant: str | None
+    app: str | None
+    actor: str | None
+    actor_type: ActorType
+    session: str | None
+    tool: str | None
+    source_ip: str | None
+    source_network: str | None
+
+
 class WebParser(RecordParser):
     """Every request is an event of its own."""
 
@@ -106,38 +119,46 @@ class WebParser(RecordParser):
         return [self._event(record, observed_at, at_ms, fields, _request(fields))]
 
     def _event(self, record: RawRecord, observed_at: int, at_ms: int, fields: Fields, request: Request) -> Draft:
-        place, (method, where) = self.place, request
-        user, address, agent = text(fields.user), text(fields.address), text(fields.agent)
-        who = party(place, at_ms, user, address)
-        tool = labels.product(agent) if agent else None
+        method, where = request
+        who, whence = self.caller(fields, at_ms)
         kind, action = kind_of(fields, method, where)
         sent, quality = bytes_of(fields, method)
         exports = action == "export"
-        session = text(fields.session)
         return draft(
-            place,
+            self.place,
             record,
             observed_at,
             at_ms,
-            merchant=registered(place, "merchant", text(fields.merchant), at_ms),
-            app=registered(place, "app", text(fields.app), at_ms),
+            **who,
             channel="web",
             kind=kind,
             action=action,
             outcome=outcome_of(fields, method),
-            actor=who.actor or who.source_ip,
-            actor_type=actor_type_of(user, who.source_ip, tool),
-            session=place.keys.at(at_ms).pseudonym("session", session) if session else None,
             dataset=where.shape if where else None,
             bytes=sent,
             bytes_quality=quality,
-            tool=tool,
-            destination=who.destination if exports else None,
-            destination_external=who.external if exports else None,
-            source_ip=who.source_ip,
-            source_network=who.source_network,
+            destination=whence.destination if exports else None,
+            destination_external=whence.external if exports else None,
             labels=self._labels(fields) if self._query_keys else (),
         )
+
+    def caller(self, fields: Fields, at_ms: int) -> tuple[Caller, Party]:
+        """Who asked and from where: what hangs on nothing else that the record says."""
+        place, session = self.place, text(fields.session)
+        user, address, agent = text(fields.user), text(fields.address), text(fields.agent)
+        whence = party(place, at_ms, user, address)
+        tool = labels.product(agent) if agent else None
+        who = Caller(
+            merchant=registered(place, "merchant", text(fields.merchant), at_ms),
+            app=registered(place, "app", text(fields.app), at_ms),
+            actor=whence.actor or whence.source_ip,
+            actor_type=actor_type_of(user, whence.source_ip, tool),
+            session=place.keys.at(at_ms).pseudonym("session", session) if session else None,
+            tool=tool,
+            source_ip=whence.source_ip,
+            source_network=whence.source_network,
+        )
+        return who, whence
 
     def _labels(self, fields: Fields) -> tuple[Label, ...]:
         query = text(fields.query)

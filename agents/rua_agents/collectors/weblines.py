@@ -21,7 +21,15 @@ from rua_agents.collectors.contract import Draft
 from rua_agents.collectors.drafting import UNREADABLE, Ignored
 from rua_agents.collectors.jsonlines import Read, reader
 from rua_agents.collectors.nginx_fields import FIELDS, MOST_BYTES, count, names_of
-from rua_agents.collectors.nginx_requests import request_line, skeleton
+from rua_agents.collectors.nginx_requests import (
+    METHODS,
+    NUMBERS,
+    PATH_CHARACTERS,
+    VERSION_CHARACTERS,
+    VERSIONS,
+    request_line,
+    skeleton,
+)
 from rua_agents.collectors.web import WebParser, occurred
 from rua_agents.records import RawRecord
 from rua_agents.sealing import Written
@@ -37,7 +45,10 @@ REMEMBERED, REMEMBERED_CHARACTERS = 1 << 12, 1 << 9
 """How many pieces are kept, and how long the texts together may be that they were made of."""
 TEXTS = frozenset(("request", "method", "path", "completion", "content_type", "disposition", "gzip", "agent"))
 IDS = frozenset(("address", "user", "status", "session", "merchant", "app"))
+BESIDE = ("method", "path", "length", "gzip", "disposition")
+"""What some logs tell beside the request line, and most do not."""
 NULL, PRESENT = BYTE[0], BYTE[2]
+NOWHERE = NULL + NULL
 new = tuple.__new__
 
 
@@ -50,7 +61,9 @@ _write_kind = piece(TelemetryEvent, "kind", "outcome")
 _write_actor = piece(TelemetryEvent, "actor", "session")
 _write_dataset = piece(TelemetryEvent, "dataset", "rows_quality")
 _write_quality = piece(TelemetryEvent, "bytes_quality", "statement_fingerprint")
-_write_tool = piece(TelemetryEvent, "tool", "key_epoch")
+_write_tool = piece(TelemetryEvent, "tool", "truncated")
+_write_destination = piece(TelemetryEvent, "destination", "destination_external")
+_write_whence = piece(TelemetryEvent, "source_ip", "key_epoch")
 _write_labels = piece(TelemetryEvent, "labels", "labels")
 
 
@@ -61,12 +74,16 @@ class Who(NamedTuple):
     merchant: bytes
     actor: bytes
     tool: bytes
+    destination: bytes
+    """Where an export goes."""
+    whence: bytes
 
     @classmethod
-    def of(cls, event: Draft) -> Who:
+    def of(cls, export: Draft) -> Who:
         """As they stand in this event."""
-        key = (event.actor or event.source_id).encode()
-        return cls(key, _write_merchant(event), _write_actor(event), _write_tool(event))
+        key, destination = (export.actor or export.source_id).encode(), _write_destination(export)
+        pieces = _write_merchant(export), _write_actor(export), _write_tool(export), destination, _write_whence(export)
+        return cls(key, *pieces)
 
 
 class What(NamedTuple):
@@ -92,13 +109,14 @@ class Fixed(NamedTuple):
     source: bytes
     platform: bytes
     labels: bytes
+    some: Draft
 
     @classmethod
     def of(cls, event: Draft) -> Fixed:
         """As they stand in any event of the file."""
         id_start = _write_id(event)[: -len(event.event_id)]
         one = _write_source_id(event), _write_source(event), _write_platform(event), _write_labels(event)
-        return cls(id_start, *one)
+        return cls(id_start, *one, event)
 
 
 class Memory(dict[tuple[Any, ...], T]):
@@ -122,6 +140,7 @@ class WebLines:
     def __init__(self, parser: WebParser) -> None:
         self._parser, self._place = parser, parser.place
         self._read: Read | None = None
+        self._asked = _asked
         self._odd = 0
         self._who: Memory[Who] = Memory()
         self._what: Memory[What | str] = Memory()
@@ -160,20 +179,22 @@ class WebLines:
             return None
         if not isinstance(value, dict):
             return None
-        names = names_of(tuple(value), self._parser.given)
-        return reader(value, dict(zip(FIELDS, names, strict=True)), TEXTS, IDS)
+        names = dict(zip(FIELDS, names_of(tuple(value), self._parser.given), strict=True))
+        self._asked = _asked if any(names[field] in value for field in BESIDE) else _requested
+        return reader(value, names, TEXTS, IDS)
 
     def _assemble(
         self, records: Sequence[RawRecord], lines: Sequence[Any], observed_at: int, made: list[Draft | Written]
     ) -> None:
         """The hot path: a function call less is a hundredth of the agent's cost."""
         fixed, observed, zone = self._fixed, long(observed_at), self._place.zone
-        what_of, who_of, event_id, tally = self._what.get, self._who.get, self._place.ids.event_id, self._place.tally
-        times = [_when(line, zone) for line in lines]
-        epoch = self._epoch(times)
+        what_of, who_of, asked_of = self._what.get, self._who.get, self._asked
+        event_id, tally = self._place.ids.event_id, self._place.tally
+        whens = [_when(line, zone) for line in lines]
+        epoch = self._epoch(whens)
         events = 0
-        for record, line, at_ms in zip(records, lines, times, strict=True):
-            asked, sent = _asked(line)
+        for record, line, at_ms in zip(records, lines, whens, strict=True):
+            asked, sent = asked_of(line)
             if at_ms is None or asked is None or epoch is None:
                 made += self._parser.feed(record, observed_at)
                 continue
@@ -182,20 +203,22 @@ class WebLines:
                 tally.records += 1
                 tally.ignored[what] += 1
                 continue
-            exports = what is not None and what.exports
-            asks = line.address, line.user, line.agent, line.session, line.merchant, line.app, epoch, exports
-            who = who_of(asks)
-            if what is None or who is None or fixed is None:
-                made += self._learn(record, observed_at, asked, asks[:-1])
+            if what is None or fixed is None:
+                made += self._learn(record, observed_at, asked)
                 fixed = self._fixed
                 continue
+            asks = line.address, line.user, line.agent, line.session, line.merchant, line.app, epoch
+            who = who_of(asks) or self._meet(asks, line, at_ms, fixed.some)
             events += 1
             at = record[0] * POSITIONS_PER_RECORD
             size = NULL if sent is None else PRESENT + long(sent)
             # indices, because a named tuple is unpacked slowly
             ids = fixed[0], event_id(at, record[1]).encode(), fixed[1], long(at), fixed[2]
-            pieces = fixed[3], who[1], what[0], who[2], what[1], size, what[2], who[3], long(at_ms), observed
-            made.append(new(Written, (at_ms, who[0], b"".join(ids), b"".join(pieces), fixed[4])))
+            where = who[4] if what[3] else NOWHERE
+            pieces = fixed[3], who[1], what[0], who[2], what[1], size, what[2], who[3], where, who[5]
+            made.append(
+                new(Written, (at_ms, who[0], b"".join(ids), b"".join((*pieces, long(at_ms), observed)), fixed[4]))
+            )
         tally.records += events
         tally.events += events
 
@@ -205,9 +228,7 @@ class WebLines:
         first, last = (self._place.keys.at(at).epoch for at in (min(known, default=0), max(known, default=0)))
         return first if first == last else None
 
-    def _learn(
-        self, record: RawRecord, observed_at: int, asked: tuple[Any, ...], asks: tuple[Any, ...]
-    ) -> Sequence[Draft]:
+    def _learn(self, record: RawRecord, observed_at: int, asked: tuple[Any, ...]) -> Sequence[Draft]:
         """The event of a record, made the ordinary way, whose pieces are remembered."""
         tally = self._place.tally
         try:
@@ -219,11 +240,34 @@ class WebLines:
             return self._parser.feed(record, observed_at)
         tally.records += 1
         tally.events += 1
-        what = What.of(event)
-        self._what.learn(asked, what)
-        self._who.learn((*asks, what.exports), Who.of(event))
+        self._what.learn(asked, What.of(event))
         self._fixed = self._fixed or Fixed.of(event)
         return [event]
+
+    def _meet(self, asks: tuple[Any, ...], line: Any, at_ms: int, some: Draft) -> Who:
+        """The pieces of a caller who was not seen before, or not lately; whatever they are put into."""
+        caller, whence = self._parser.caller(line, at_ms)
+        epoch = self._place.keys.at(at_ms).epoch
+        to = {"destination": whence.destination, "destination_external": whence.external, "key_epoch": epoch}
+        made = Who.of(msgspec.structs.replace(some, **caller, **to))
+        self._who.learn(asks, made)
+        return made
+
+
+def _requested(line: Any) -> tuple[tuple[Any, ...] | None, int | None]:
+    """As `_asked`, for a log that tells method and path in its request line only, and none of `BESIDE`."""
+    request, body = line.request, line.body_bytes
+    if not request or body.__class__ is not int:
+        return _asked(line)
+    blank, end = request.find(" "), len(request) - VERSION_CHARACTERS
+    mark = request.find("?", 0, end)
+    method, path = request[:blank], request[blank + 1 : mark if mark >= 0 else end]
+    usual = method in METHODS and request[end:] in VERSIONS and 0 < len(path) <= PATH_CHARACTERS and path != "-"
+    if not usual or not 0 <= body < MOST_BYTES:
+        return _asked(line)
+    place, kind = NUMBERS.sub("/{n}", path), line.content_type
+    asked = method, place, line.status, line.completion, kind, None, None, None, False, False
+    return asked, body if method != "HEAD" else 0
 
 
 def _when(line: Any, zone: ZoneInfo | None) -> int | None:
