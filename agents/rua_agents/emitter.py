@@ -1,14 +1,15 @@
 """Events to Kafka: idempotent, in order, bounded; the agent learns up to where the broker has acknowledged them.
 
-Asking for each message what became of it would cost the agent a tenth of its time. So the broker has everything when
-the client's queue is empty: whoever must know calls `mark`, sends nothing more, and polls until `marked_is_acked`.
+Asking for each message what became of it would cost the agent a tenth of its time: only what failed is reported. So the
+broker has everything when the client's queue is empty: whoever must know calls `mark`, sends nothing more, and polls
+until `marked_is_acked`. Heartbeats, whose acknowledgement tells the broker's time, have a small client of their own.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rua_common.clock import Clock
@@ -77,7 +78,7 @@ class Emitter:
         self._sealer = Sealer(0)
         self._events = self._messages = self._bytes = 0
         self._window_messages = self._window_bytes = 0
-        self._beats = 0
+        self._beats = self._beats_acked = 0
         self._barrier = False
         self._failure: str | None = None
         options = dict(PRODUCER) | kafka.librdkafka()
@@ -91,12 +92,13 @@ class Emitter:
             "message.max.bytes": limits.message_bytes + 100_000,
             "queue.buffering.max.messages": limits.queue_messages + ROOM_MESSAGES,
             "queue.buffering.max.kbytes": limits.queue_bytes + limits.message_bytes + ROOM_BYTES >> 10,
+            "delivery.report.only.error": True,
             "error_cb": self._on_error,
             "log_level": 2,  # what error_cb tells would stand there once more, at each of many tries
             "logger": logging.getLogger("librdkafka"),
         }
         try:
-            self._producer = producer(options)
+            self._producer, self._beater = producer(options), producer(_for_beats(options))
         except KafkaException as why:  # no token could be had
             raise SendingFailed(f"{why.args[0].str()}: {CURES[KafkaError._AUTHENTICATION]}") from why
 
@@ -178,18 +180,18 @@ class Emitter:
 
         def delivered(error: KafkaError | None, message: Message) -> None:
             self._beats -= 1
+            self._beats_acked += error is None
             acked(error, message)
 
         if self._beats >= MOST_BEATS or self._failure is not None:
             return False
         value = Encoder(Heartbeat).encode(heartbeat)
         try:
-            self._producer.produce(HEARTBEATS, value, heartbeat.agent_id.encode(), on_delivery=delivered)
+            self._beater.produce(HEARTBEATS, value, heartbeat.agent_id.encode(), on_delivery=delivered)
         except (BufferError, KafkaException) as why:
             log.debug("no heartbeat: %s", why)
             return False
         self._beats += 1
-        self._messages += 1
         return True
 
     def poll(self, seconds: float = 0) -> None:
@@ -229,7 +231,8 @@ class Emitter:
 
     def drain(self, seconds: float) -> bool:
         """Waits for all acknowledgements, but no longer than this."""
-        self._producer.flush(seconds)
+        if not self._producer.flush(seconds):
+            self._beater.flush(seconds)
         self._look()
         return self.all_acked
 
@@ -275,16 +278,17 @@ class Emitter:
                 raise Stopping
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        """Called for each message: only what failed is of interest."""
+        """Called for each message that failed."""
         if error is not None:
             self.fail(error)
 
     def _look(self) -> None:
         """What became of the messages."""
+        self._beater.poll(0)
         if self._failure is not None:
             return
         waiting = len(self._producer)
-        self.answers = self._messages - waiting
+        self.answers = self._messages - waiting + self._beats_acked
         self.acked = max(self.acked, self._events - waiting)
         if not waiting:
             self._barrier = False
@@ -296,3 +300,10 @@ class Emitter:
         else:
             cure = CURES.get(error.code(), "is the broker up, and its address right?")
             self._health.failed(error, cure, time.monotonic())
+
+
+def _for_beats(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the heartbeats' client: at once, each reported, silent about faults that the other one reports."""
+    own = {"linger.ms": 0, "delivery.report.only.error": False, "error_cb": lambda _: None}
+    idempotent = "enable.idempotence", "enable.gapless.guarantee"
+    return {name: value for name, value in options.items() if name not in idempotent} | own
