@@ -210,6 +210,7 @@ class Tail:
             self._problem(file.path, why)
             if isinstance(why, DamagedFile):
                 file.origin.tally.dropped[GAP] += 1
+            file.refused = isinstance(why, UnsupportedFile)
             return []
         except OSError as why:
             self._stumbled(file, why)
@@ -221,6 +222,9 @@ class Tail:
 
     def _step(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
         made: list[Draft | Written] = []
+        if file.refused and file.gone_since is not None:
+            self._put_aside(file, finished=True)
+            return made
         gone = file.gone_since is not None and elapsed_ms - max(file.gone_since, file.grown_at) >= GONE_MS
         if file.decided or self._decide(file, elapsed_ms, gone=gone):
             if gone:

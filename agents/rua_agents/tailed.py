@@ -59,6 +59,8 @@ class TailedFile:
         found = self.handle.stat()
         self.key = Key(origin.collector.name, lane_of(origin), found.st_dev, found.st_ino)
         self.gone_since: int | None = None
+        self.refused = False
+        """Whether it can never be read, as it stands."""
         self.held_since: int | None = None
         self.grown_at = 0
         """By the monotonic clock, as all durations."""
@@ -119,7 +121,7 @@ class TailedFile:
         seen = _seen(self.handle.stat())
         if self.first.final or seen == self.seen:
             return self.first
-        self.seen = seen
+        self.seen, self.refused = seen, False
         self._content = content_of(self.handle)
         most = self.limits.record_bytes + FIRST_BYTES
         for size in (min(PEEK_BYTES, most), most) if self._content else ():

@@ -184,6 +184,20 @@ def test_utf16_is_refused_and_said_once(tmp_path: Path, caplog: pytest.LogCaptur
     assert caplog.text.count("unsupported encoding") == 2
 
 
+def test_a_refused_file_that_is_deleted_is_no_problem_any_more(tmp_path: Path) -> None:
+    """Whoever has done what the message asks for gets a healthy agent back."""
+    log = tmp_path / "a.log"
+    shutil.copy(DATA / "tail_utf16le_crlf.log", log)
+    follower = Follower(f"{tmp_path}/*.log").poll().poll()
+    assert (len(follower.tail.problems), len(follower.tail.files())) == (1, 1)
+    log.unlink()
+    follower.poll().poll()
+    assert (follower.tail.problems, follower.tail.files()) == ({}, [])
+    assert (follower.tally.records, follower.events) == (0, [])
+    log.write_bytes(lines(1))
+    assert follower.poll().poll().bytes == [1]
+
+
 def test_a_byte_order_mark_and_a_line_added_later(tmp_path: Path) -> None:
     """Case TL-05: three events and one more, never a full re-read."""
     log = tmp_path / "a.log"
