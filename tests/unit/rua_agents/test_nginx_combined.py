@@ -84,6 +84,13 @@ def test_apaches_escapes_hide_no_export(text: str) -> None:
     assert (event.dataset, event.action, event.bytes, event.outcome) == ("/export/a.csv", "export", 5, "ok")
 
 
+def test_a_real_apache_with_hostile_clients_hides_no_export() -> None:
+    """Version 2.4, seventeen downloads of one file by agents and paths with quotes, backslashes, odd bytes, tabs."""
+    made, tally = parse("nginx-combined", (DATA / "apache_combined.log").read_bytes())
+    assert (tally.records, tally.failed, tally.ignored) == (19, {}, {"not_http": 1})
+    assert [event.bytes for event in made if event.action == "export"] == [100_000] * 17
+
+
 def test_a_column_more_is_another_format_not_a_longer_address() -> None:
     """Debian's other_vhosts_access.log begins with host and port; a format can say so."""
     line = b"shop.example:443 " + LINE.format(user="-", request="GET /export/a.csv HTTP/1.1", agent="x").encode()
