@@ -57,7 +57,7 @@ class Entry(NamedTuple):
 
 
 def entries(value: Mapping[str, Any], zone: ZoneInfo | None) -> Iterator[Entry]:
-    """The requests of one record: itself, AKS's string in it, or the many that CloudWatch hands over together."""
+    """The requests of one record: itself, AKS's string in it, or the many of CloudWatch or a webhook."""
     log = inside(value, "properties", "log")
     if isinstance(log, str):
         yield Entry(log, time_of(value, zone, "time"))
@@ -65,6 +65,8 @@ def entries(value: Mapping[str, Any], zone: ZoneInfo | None) -> Iterator[Entry]:
         for one in mappings(value["logEvents"]):
             message = one.get("message")
             yield Entry(message if isinstance(message, str) else "", _milliseconds(one.get("timestamp")))
+    elif value.get("kind") == "EventList":
+        yield from map(Entry, mappings(value.get("items")))
     else:
         yield Entry(value)
 

@@ -116,6 +116,12 @@ def test_an_anonymous_download_is_of_its_address() -> None:
     assert (made.actor, made.actor_type) == (made.source_ip, "network")
 
 
+def test_whom_aws_does_not_know_is_an_address_too() -> None:
+    """As of a login under a name that there is not; who is named is none."""
+    made = told(get(userIdentity={"type": "Unknown"}), get())[0]
+    assert [(one.actor == one.source_ip, one.actor_type) for one in made] == [(True, "network"), (False, "unknown")]
+
+
 def test_a_session_is_the_actor_and_its_role_is_told() -> None:
     """A made-up session name would be a new actor each time: then it is the role."""
     own, made_up = told(get(userIdentity=role("ana")), get(userIdentity=role("botocore-session-1772445600")))[0]
@@ -308,6 +314,9 @@ def test_what_is_not_watched_is_counted() -> None:
     """Most calls look at the state of machines."""
     _, tally = told(call("ec2", "DescribeInstances", readOnly=True), call("ec2", "RunInstances", readOnly=False))
     assert dict(tally.ignored) == {"read_only": 1, "not_watched": 1}
+    insight = {"eventType": "AwsCloudTrailInsight", "eventTime": "2026-03-02T10:00:00Z", "insightDetails": {}}
+    assert dict(told(insight)[1].ignored) == {"insight": 1}
+    assert dict(told({"eventTime": "2026-03-02T10:00:00Z"})[1].failed) == {"no_event": 1}
 
 
 def test_records_without_their_envelope_are_read_if_the_options_say_so() -> None:

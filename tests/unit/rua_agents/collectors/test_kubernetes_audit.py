@@ -15,7 +15,7 @@ from rua_agents.settings import collector_of, options_of
 from rua_agents.tally import Tally
 from rua_common.errors import BadConfiguration
 
-from tests.agent_rig import KEY, START_MS, parse, sample_of
+from tests.agent_rig import KEY, START_MS, origin, parse, sample_of
 
 NAMES = KeyRing(KEY, "lazada").at(START_MS)
 POD = {"resource": "pods", "namespace": "shop", "name": "api-7c9d4f8b7f-k2x9q", "subresource": "exec"}
@@ -271,6 +271,15 @@ def test_many_events_of_one_record_are_events_each_at_a_place_of_its_own() -> No
     assert (tally.events, tally.split, any(one.truncated for one in made)) == (1, 2, False)
 
 
+def test_a_list_as_a_webhook_gets_it_is_its_events() -> None:
+    """And the first of them names the file."""
+    batch = {"kind": "EventList", "items": [event(), event(auditID="b"), event(auditID="c", verb="list")]}
+    assert [one.action for one in read(batch)] == ["read", "read", "query"]
+    source = origin("kubernetes-audit")
+    first = source.splitter(0, 1 << 20).feed(lines(batch))[0]
+    assert source.time_ms(first, START_MS) == read(batch)[0].occurred_at
+
+
 def test_one_that_cannot_be_read_is_told_by_the_others() -> None:
     """And if none can, the record fails; if none is watched, it is ignored."""
     made = read(eks(json.dumps(event()), "not json"))
@@ -388,6 +397,6 @@ def test_any_json_is_read_or_counted(fields: dict[str, Any], odd: Any) -> None:
     """A value of any type, wherever it stands."""
     strange = gke("io.k8s.a.b.secrets.get", "x") | {"protoPayload": odd}
     records = [event(**fields), strange, binding({"subjects": odd, "roleRef": odd}), event(ref=odd), aks(fields)]
-    records += [eks(odd, json.dumps(fields)), eks() | {"logEvents": odd}]
+    records += [eks(odd, json.dumps(fields)), eks() | {"logEvents": odd}, {"kind": "EventList", "items": [odd, fields]}]
     _, tally = parse("kubernetes-audit", lines(*records))
-    assert (tally.records, tally.open) == (7, 0)
+    assert (tally.records, tally.open) == (8, 0)
