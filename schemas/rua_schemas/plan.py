@@ -1,10 +1,10 @@
-"""How messages of one writer's schema become columns of this release's. Used by `columns` only."""
+"""How records of one writer's schema become columns of this release's. Used by `columns` and `container`."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,16 +72,17 @@ class Part:
     unknown_symbols: int
 
 
-class Plan:
-    """How messages of one writer's schema become columns of the reader's."""
+class Alignment:
+    """The writer's columns, read with enums as their indexes, as columns of the reader's; of these only some, if told.
 
-    def __init__(self, prefix: bytes, writer: Schema, reader: Schema) -> None:
-        self._writer, self._prefix_bytes = writer, len(prefix)
-        self._step = compiled(writer.plain)
-        self._header = _header(writer.plain, prefix)
+    `read` names the writer's columns that are needed.
+    """
+
+    def __init__(self, writer: Schema, reader: Schema, only: Collection[str] | None = None) -> None:
         written = {f["name"]: f["type"] for f in writer.plain["fields"]}
-        wanted = {f["name"]: f["type"] for f in reader.plain["fields"]}
+        wanted = {f["name"]: f["type"] for f in reader.plain["fields"] if only is None or f["name"] in only}
         known = defaults(reader)
+        self.read = [name for name in written if name in wanted]
         self._columns = [
             _column(name, written[name], avro, reader) if name in written else _default(name, known[name], avro)
             for name, avro in wanted.items()
@@ -91,6 +92,24 @@ class Plan:
             for name, avro in wanted.items()
             if (strange := _strange(written.get(name), avro))
         ]
+
+    def aligned(self, written: pl.DataFrame) -> pl.DataFrame:
+        """The reader's columns."""
+        return written.select(self._columns)
+
+    def unknown_symbols(self, written: pl.DataFrame) -> int:
+        """How many enum symbols the reader does not know."""
+        return sum(written.select(self._unknown).row(0)) if self._unknown else 0
+
+
+class Plan:
+    """How messages of one writer's schema become columns of the reader's."""
+
+    def __init__(self, prefix: bytes, writer: Schema, reader: Schema) -> None:
+        self._writer, self._prefix_bytes = writer, len(prefix)
+        self._step = compiled(writer.plain)
+        self._header = header(writer.plain, prefix)
+        self._alignment = Alignment(writer, reader)
 
     def parts(self, batch: Batch, rejected: list[Rejected]) -> list[Part]:
         """The rows of all sound messages of the batch; usually one part."""
@@ -130,8 +149,8 @@ class Plan:
                 raise ValueError(f"{written.height} rows in {len(batch.indexes)} messages")
         except (Exception, PanicException):  # a panic is a BaseException; this is the only place that may meet one
             return self._read_with_care(batch, rejected)
-        unknown = sum(written.select(self._unknown).row(0)) if self._unknown else 0
-        return [Part(written.select(self._columns), batch.indexes, unknown)]
+        alignment = self._alignment
+        return [Part(alignment.aligned(written), batch.indexes, alignment.unknown_symbols(written))]
 
     def _read_with_care(self, batch: Batch, rejected: list[Rejected]) -> list[Part]:
         """After polars refused the batch, for text that is not UTF-8: narrows it down, then looks one by one.
@@ -176,10 +195,10 @@ def _not_null(avro: Any) -> Any:
     return next(one for one in avro if one != "null") if isinstance(avro, list) else avro
 
 
-def _header(plain: Mapping[str, Any], prefix: bytes) -> bytes:
+def header(plain: Mapping[str, Any], prefix: bytes = b"") -> bytes:
     """Start of an Avro file whose records are whole messages: the prefix is read as two numbers and dropped."""
     rest = "float" if prefix.startswith(CONFLUENT) else "double"
-    fields = [{"name": "", "type": "long"}, {"name": " ", "type": rest}]
+    fields = [{"name": "", "type": "long"}, {"name": " ", "type": rest}] if prefix else []
     fields += [{"name": f["name"], "type": _enum_as_int(f["type"])} for f in plain["fields"]]
     schema = json.dumps({"type": "record", "name": plain["name"], "fields": fields}).encode()
     meta = b"".join(long(len(part)) + part for part in (b"avro.codec", b"null", b"avro.schema", schema))
