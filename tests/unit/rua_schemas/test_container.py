@@ -22,7 +22,7 @@ from rua_schemas.writing import long
 
 from tests.records import event, some_record
 
-SMALL = {"sync_interval": 300}
+SMALL = 300  # bytes of a block
 NOW = current(TelemetryEvent)
 
 
@@ -68,7 +68,8 @@ def test_what_is_written_is_read_again_with_its_offsets(tmp_path: Path) -> None:
     assert write(path, [frame[:7], frame[7:]]) == 20
     assert read(path).equals(frame)
     with path.open("rb") as file:
-        assert [row["offset"] for row in fastavro.reader(file)] == list(range(100, 140, 2))
+        rows: list[Any] = list(fastavro.reader(file))
+    assert [row["offset"] for row in rows] == list(range(100, 140, 2))
     assert [p.name for p in tmp_path.iterdir()] == ["e.avro"]
 
 
@@ -95,7 +96,7 @@ def test_an_empty_file_of_events_has_no_rows(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, codec: str) -> None:
     """Wherever it ends, unless exactly between two blocks, which nobody can tell from a shorter file."""
     events = [event(event_id=f"{n:032x}") for n in range(6)]
-    whole = file_of(tmp_path / "e.avro", events, codec=codec, **SMALL).read_bytes()
+    whole = file_of(tmp_path / "e.avro", events, codec=codec, sync_interval=SMALL).read_bytes()
     reader = Reader(tmp_path / "e.avro")
     with reader._mapped() as data:
         ends = {block.at for block in reader._blocks(data)} | {len(whole)}
