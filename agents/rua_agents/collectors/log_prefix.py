@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import NamedTuple
 
-from rua_agents.collectors.prefix_parts import Part, split
+from rua_agents.collectors.prefix_parts import OF_SESSION, Part, split
 from rua_agents.collectors.prefix_ways import Spans, endings_of, people_of
 
 TIMES = ("m", "t", "n")
@@ -92,6 +92,7 @@ class Prefix:
         self._opening, self._rest = parts[: min(free, stop)], parts[min(free, stop) :]
         short = parts[len(self._opening) : stop]
         # the same names come again and again: what their part of a prefix means is remembered
+        self._sessionless = None if "q" in escapes else _sessionless(parts)
         both = [self._rest] if short == self._rest else [short, self._rest]
         self._endings = [lru_cache(ENDINGS)(partial(endings_of, one)) for one in both]
 
@@ -111,6 +112,10 @@ class Prefix:
         tail = head.window[opened[0] if opened else 0 : reading.end]
         parts = [Part("", known[part.escape]) if part.escape in known else part for part in self._rest]
         return {escape: tail[a:b].strip(b" ") for escape, (a, b) in (endings_of(parts, tail) or {}).items()} | known
+
+    def is_sessionless(self, data: bytes) -> bool:
+        """Whether a process without a session wrote this, of a prefix without %q: its names are left out."""
+        return self._sessionless is not None and self._sessionless.match(data[: self.longest]) is not None
 
     def unfinished(self, data: bytes) -> bool:
         """Whether a record begins here whose prefix does not end: a name in it holds a line feed."""
@@ -133,3 +138,9 @@ class Prefix:
                 spans[part.escape] = at, end
             at = end
         return at, spans
+
+
+def _sessionless(parts: Sequence[Part]) -> re.Pattern[bytes] | None:
+    if OF_SESSION.isdisjoint(part.escape for part in parts):
+        return None
+    return re.compile(b"".join(part.without_session for part in parts) + _SEVERITY.pattern)

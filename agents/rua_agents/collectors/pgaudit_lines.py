@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import Unreadable, reason_of
+from rua_agents.collectors.drafting import Ignored, Unreadable, reason_of
 from rua_agents.collectors.pgaudit import PREFIX, BadAudit
 from rua_agents.collectors.pgaudit_logins import AUTHORIZED, denied_of
 from rua_agents.collectors.pgaudit_parser import LogLine, PgauditParser
@@ -84,6 +84,9 @@ class LineParser(ABC):
             return []
         try:
             at_ms, line = self.read(record)
+        except Ignored as why:
+            tally.ignored[str(why)] += 1
+            return []
         except (Unreadable, NotJson, BadTime, msgspec.ValidationError) as why:
             tally.fail(reason_of(why), self._place.source, record.offset, record.data)
             return []

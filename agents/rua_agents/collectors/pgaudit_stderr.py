@@ -10,7 +10,7 @@ from rua_schemas.codec import clean
 
 from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Place
-from rua_agents.collectors.drafting import Unreadable
+from rua_agents.collectors.drafting import Ignored, Unreadable
 from rua_agents.collectors.log_prefix import TIMES, Prefix
 from rua_agents.collectors.pgaudit_lines import Line, LineParser
 from rua_agents.collectors.pgaudit_logins import AUTHORIZED
@@ -71,6 +71,8 @@ class _Parser(LineParser):
     def read(self, record: RawRecord) -> tuple[int, Line]:
         """The fields of one report."""
         report = Report(self._prefix, record.data)
+        if report.reading is None and self._prefix.is_sessionless(record.data):
+            raise Ignored("not_audit")
         if report.reading is None:
             raise Unreadable("other_prefix")
         fields = report.fields()

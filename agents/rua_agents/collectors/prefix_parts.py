@@ -29,6 +29,8 @@ _FIXED: Mapping[str, bytes] = {
 }
 _TEXTS = {"u": NAME_BYTES, "d": NAME_BYTES, "a": ESCAPED_NAME_BYTES, "h": HOST_BYTES, "r": HOST_BYTES, "b": TAG_BYTES}
 _TEXTS |= {"i": TAG_BYTES}
+OF_SESSION = frozenset("udarhi")
+"""What a process without a session leaves out, but for blanks up to the width."""
 _ESCAPE = re.compile(r"%(-?\d{1,3})?(.)|%$", re.DOTALL)
 _HOST = re.compile(rb"[][0-9A-Za-z.:%_()-]+")
 _ESCAPED_BYTE = re.compile(rb"\\x[0-9a-f]{2}")
@@ -42,7 +44,7 @@ class Part(NamedTuple):
     fixed: re.Pattern[bytes] | None = None
     longest: int = 0
     width: int = 0
-    """Least number of characters of a fixed form; negative if blanks follow it instead of going before."""
+    """Least number of characters; negative if blanks follow them instead of going before."""
 
     def fixed_end(self, window: bytes, at: int) -> int | None:
         """Where the fixed form that begins here ends."""
@@ -54,6 +56,15 @@ class Part(NamedTuple):
             return None
         end = max(found.end(), at - self.width)
         return end if not window[found.end() : end].strip(b" ") and end <= len(window) else None
+
+    @property
+    def without_session(self) -> bytes:
+        """The pattern of what a process without a session writes."""
+        blanks = b" {%d}" % abs(self.width)
+        if self.literal or self.escape in OF_SESSION:
+            return re.escape(self.literal) or blanks
+        form = self.fixed.pattern if self.fixed else rb"[^\n]{1,%d}?" % self.longest
+        return b" {0,%d}(?:%b) {0,%d}" % (max(0, self.width), form, max(0, -self.width))
 
     def fits(self, text: bytes) -> bool:
         """Whether the server could have written this for the escape."""
@@ -87,5 +98,5 @@ def _escape(letter: str, width: int) -> Part:
     if letter == "q":
         return Part("q")
     if letter in _TEXTS:
-        return Part(letter, longest=max(_TEXTS[letter], abs(width)))
+        return Part(letter, longest=max(_TEXTS[letter], abs(width)), width=width)
     return Part(letter, fixed=re.compile(_FIXED[letter]), longest=max(LONGEST_FIXED, abs(width)), width=width)

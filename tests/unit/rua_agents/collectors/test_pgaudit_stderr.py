@@ -209,6 +209,30 @@ DAY = "2026-11-25 06:46:31"
 @pytest.mark.parametrize(
     ("prefix", "line"),
     [
+        ("%t:%r:%u@%d:[%p]:", f"{DAY} UTC::@:[7]:"),
+        ("%m [%p] %u@%d ", f"{DAY}.000 UTC [7] @ "),
+        ("%t [%p]: [%l-1] user=%u,db=%d,app=%a,client=%h ", f"{DAY} UTC [7]: [3-1] user=,db=,app=,client= "),
+        ("%m %5p %-8u|%3d|%i|%v|%b|", f"{DAY}.000 UTC     7         |   |||background writer|"),
+    ],
+)
+def test_without_q_background_processes_leave_the_names_out(prefix: str, line: str) -> None:
+    """Amazon's default is such a prefix: its checkpoints are no lines of another one."""
+    made, tally = read("pgaudit-stderr", f"{line}LOG:  checkpoint starting: time\n".encode(), prefix=prefix)
+    assert (made, tally.ignored, tally.failed) == ([], {"not_audit": 1}, {})
+    _, tally = read("pgaudit-stderr", f"{line[:-1]}!LOG:  checkpoint starting: time\n".encode(), prefix=prefix)
+    assert (tally.ignored, tally.failed) == ({}, {"other_prefix": 1})
+
+
+def test_many_blanks_cost_no_time() -> None:
+    """A pattern with many widths is tried once."""
+    line = f"{DAY}.000 UTC [7]" + " " * 100_000 + "\n"
+    _, tally = read("pgaudit-stderr", line.encode() * 20, prefix="%m [%p] %60u %-60d %60a %-60r %60h ")
+    assert tally.failed == {"other_prefix": 20}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "line"),
+    [
         ("%t:%r:%u@%d:[%p]:", f"{DAY} UTC:10.1.2.3(5432):ana@shop:[7]:"),
         ("%t [%p]: [%l-1] user=%u,db=%d,client=%h ", f"{DAY} UTC [7]: [3-1] user=ana,db=shop,client=10.1.2.3 "),
         ("%n %c %-12u|%d|%h|%%", "1795589191.000 6b06.7 ana         |shop|10.1.2.3|%"),
