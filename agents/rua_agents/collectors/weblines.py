@@ -9,7 +9,7 @@ address, agent …) and what (method, path without literals, status …). Whatev
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -67,56 +67,34 @@ _write_whence = piece(TelemetryEvent, "source_ip", "key_epoch")
 _write_labels = piece(TelemetryEvent, "labels", "labels")
 
 
-class Who(NamedTuple):
-    """Pieces of an event that its user, address, agent, session, merchant and app decide."""
-
-    key: bytes
-    merchant: bytes
-    actor: bytes
-    tool: bytes
-    destination: bytes
-    """Where an export goes."""
-    whence: bytes
-
-    @classmethod
-    def of(cls, export: Draft) -> Who:
-        """As they stand in this event."""
-        key, destination = (export.actor or export.source_id).encode(), _write_destination(export)
-        pieces = _write_merchant(export), _write_actor(export), _write_tool(export), destination, _write_whence(export)
-        return cls(key, *pieces)
+# Plain tuples, because a named one is read slowly.
+Who = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
+"""Message key, and pieces that an event's user, address, agent, session, merchant and app decide."""
+What = tuple[bytes, bytes, bytes, bool]
+"""Pieces that an event's request and its outcome decide, and whether it exports."""
+Fixed = tuple[bytes, bytes, bytes, bytes, bytes, Draft]
+"""Pieces that are the same for a whole file, and some event of it."""
 
 
-class What(NamedTuple):
-    """Pieces of an event that its request and its outcome decide."""
-
-    kind: bytes
-    dataset: bytes
-    quality: bytes
-    exports: bool
-
-    @classmethod
-    def of(cls, event: Draft) -> What:
-        """As they stand in this event."""
-        pieces = _write_kind(event), _write_dataset(event), _write_quality(event)
-        return cls(*pieces, event.action == "export")
+def _who_of(export: Draft) -> Who:
+    return (
+        (export.actor or export.source_id).encode(),
+        _write_merchant(export),
+        _write_actor(export),
+        _write_tool(export),
+        _write_destination(export),
+        _write_whence(export),
+    )
 
 
-class Fixed(NamedTuple):
-    """Pieces that are the same for a whole file."""
+def _what_of(event: Draft) -> What:
+    return _write_kind(event), _write_dataset(event), _write_quality(event), event.action == "export"
 
-    id_start: bytes
-    source_id: bytes
-    source: bytes
-    platform: bytes
-    labels: bytes
-    some: Draft
 
-    @classmethod
-    def of(cls, event: Draft) -> Fixed:
-        """As they stand in any event of the file."""
-        id_start = _write_id(event)[: -len(event.event_id)]
-        one = _write_source_id(event), _write_source(event), _write_platform(event), _write_labels(event)
-        return cls(id_start, *one, event)
+def _fixed_of(event: Draft) -> Fixed:
+    id_start = _write_id(event)[: -len(event.event_id)]
+    of_file = _write_source_id(event), _write_source(event), _write_platform(event), _write_labels(event)
+    return id_start, *of_file, event
 
 
 class Memory(dict[tuple[Any, ...], T]):
@@ -208,17 +186,17 @@ class WebLines:
                 fixed = self._fixed
                 continue
             asks = line.address, line.user, line.agent, line.session, line.merchant, line.app, epoch
-            who = who_of(asks) or self._meet(asks, line, at_ms, fixed.some)
+            who = who_of(asks) or self._meet(asks, line, at_ms, fixed[5])
             events += 1
             at = record[0] * POSITIONS_PER_RECORD
             size = NULL if sent is None else PRESENT + long(sent)
-            # indices, because a named tuple is unpacked slowly
-            ids = fixed[0], event_id(at, record[1]).encode(), fixed[1], long(at), fixed[2]
-            where = who[4] if what[3] else NOWHERE
-            pieces = fixed[3], who[1], what[0], who[2], what[1], size, what[2], who[3], where, who[5]
-            made.append(
-                new(Written, (at_ms, who[0], b"".join(ids), b"".join((*pieces, long(at_ms), observed)), fixed[4]))
-            )
+            id_start, source_id, source, platform, labels, _ = fixed
+            ids = id_start, event_id(at, record[1]).encode(), source_id, long(at), source
+            key, merchant, actor, tool, destination, whence = who
+            kind, dataset, quality, exports = what
+            pieces = platform, merchant, kind, actor, dataset, size, quality, tool, destination if exports else NOWHERE
+            middle = b"".join((*pieces, whence, long(at_ms), observed))
+            made.append(new(Written, (at_ms, key, b"".join(ids), middle, labels)))
         tally.records += events
         tally.events += events
 
@@ -240,8 +218,8 @@ class WebLines:
             return self._parser.feed(record, observed_at)
         tally.records += 1
         tally.events += 1
-        self._what.learn(asked, What.of(event))
-        self._fixed = self._fixed or Fixed.of(event)
+        self._what.learn(asked, _what_of(event))
+        self._fixed = self._fixed or _fixed_of(event)
         return [event]
 
     def _meet(self, asks: tuple[Any, ...], line: Any, at_ms: int, some: Draft) -> Who:
@@ -249,7 +227,7 @@ class WebLines:
         caller, whence = self._parser.caller(line, at_ms)
         epoch = self._place.keys.at(at_ms).epoch
         to = {"destination": whence.destination, "destination_external": whence.external, "key_epoch": epoch}
-        made = Who.of(msgspec.structs.replace(some, **caller, **to))
+        made = _who_of(msgspec.structs.replace(some, **caller, **to))
         self._who.learn(asks, made)
         return made
 
