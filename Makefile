@@ -8,7 +8,7 @@ SEED ?=
 export TZ := UTC
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup dev lint types imports unit fmt lock bench-streams bench-codec test-faults test-sources clean
+.PHONY: help demo test setup dev lint types imports unit fmt lock bench-streams bench-codec bench-agent test-faults test-sources clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-streams: $(VENV)/run ## record batches against plain Faust, same topic, sa
 
 bench-codec: $(VENV)/run ## whole batches as columns against fastavro, same messages, same run
 	@$(BIN)/python -m benchmarks.codec $(ARGS)
+
+bench-agent: $(VENV)/run ## the agent beside rsyslog and syslog-ng, same log, same Kafka (SIZE_MB=1000 ARGS="--rounds 3")
+	@$(BIN)/python -m benchmarks.agent_peers $(if $(SIZE_MB),--size-mb $(SIZE_MB)) $(ARGS)
 
 test-faults: $(VENV)/dev ## kill workers and agent again and again, take broker, disk and clock away (SEED=… MINUTES=10)
 	@$(BIN)/python -m pytest -s -m slow tests/integration/test_faults.py tests/integration/test_agent_faults.py $(if $(SEED),--fault-seed $(SEED)) $(if $(MINUTES),--fault-minutes $(MINUTES)) $(ARGS)
