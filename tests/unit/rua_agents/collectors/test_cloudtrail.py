@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import Draft
 from rua_agents.collectors.cloudtrail import MAX_TARGETS
 from rua_agents.collectors.cloudtrail_calls import CALLS
@@ -352,6 +352,7 @@ def test_nothing_personal_leaves_wherever_it_is_planted() -> None:
             )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(sorted(CALLS)),
     st.dictionaries(st.sampled_from([*call("", ""), "additionalEventData", "resources", "responseElements"]), JSON),

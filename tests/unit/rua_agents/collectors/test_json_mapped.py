@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import Draft
 from rua_agents.collectors.json_mapping import moment_ms
 from rua_agents.pseudonyms import KeyRing
@@ -354,6 +354,7 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(OPTIONS, st.dictionaries(st.sampled_from(["a", "b", "time", "operation", "rows", "user", "ip"]), JSON))
 def test_any_json_under_any_mapping_is_read_or_counted(options: dict[str, Any], record: dict[str, Any]) -> None:
     """A value of any type, wherever it stands, and every event can be written."""

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import Draft
 from rua_agents.collectors.kubernetes_audit import MAX_GRANTEES
 from rua_agents.collectors.seen import Seen
@@ -392,6 +392,7 @@ def test_a_wrong_option_is_named() -> None:
         options_of(collector_of("kubernetes-audit"), {"proxies": -1})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*event(), "requestObject", "impersonatedUser", "properties"]), JSON), JSON)
 def test_any_json_is_read_or_counted(fields: dict[str, Any], odd: Any) -> None:
     """A value of any type, wherever it stands."""

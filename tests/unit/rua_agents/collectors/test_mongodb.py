@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import Draft
 from rua_agents.collectors.mongodb import fingerprint
 from rua_agents.collectors.mongodb_log import MAX_CONNECTIONS
@@ -289,6 +289,7 @@ def test_a_line_that_is_cut_is_an_event_that_says_so() -> None:
 
 
 @pytest.mark.parametrize("source", ["mongodb-audit", "mongodb-log"])
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["atype", "ts", "users", "roles", "param", "remote", "uuid", "result"]), JSON), JSON
 )
