@@ -9,7 +9,6 @@ from typing import Any
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -146,10 +145,16 @@ class KafkaLog:
             consumer.close()
 
     def committed(self, tp: TP) -> int:
-        """The group's offset, -1 if there is none."""
-        asked = ConsumerGroupTopicPartitions(self.group, [TopicPartition(tp.topic, tp.partition)])
-        (future,) = self.admin.list_consumer_group_offsets([asked], require_stable=True).values()
-        (found,) = future.result(CALL_SECONDS).topic_partitions
+        """The group's offset, -1 if there is none.
+
+        Asked by a consumer that never joins: librdkafka 2.16.1 crashes the process when an admin client asks while the
+        group's coordinator moves or loads.
+        """
+        consumer = Consumer({**self.options, "group.id": self.group, "isolation.level": "read_committed"})
+        try:
+            (found,) = consumer.committed([TopicPartition(tp.topic, tp.partition)], CALL_SECONDS)
+        finally:
+            consumer.close()
         return max(int(found.offset), -1)
 
 
