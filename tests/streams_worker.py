@@ -6,11 +6,15 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import polars as pl
+from rua_schemas.codec import LocalWriters
+from rua_schemas.columns import ColumnCodec
+from rua_streams import detect, tables
 from rua_streams.app import run
 from rua_streams.settings import from_environment
 
@@ -53,7 +57,17 @@ def sink() -> Any:
     return FileSink(Path(os.environ["RUA_TEST_SINK"]))
 
 
+class OlderWriters(LocalWriters):
+    """A release that knows no schema of those on the wire."""
+
+    def by_fingerprint(self, _: bytes) -> None:
+        """Unknown."""
+
+
 if __name__ == "__main__":
     role: Any = sys.argv[1]
+    if os.environ.get("RUA_TEST_OLDER_RELEASE"):
+        for module in (detect, tables):
+            setattr(module, "ColumnCodec", partial(ColumnCodec, writers=OlderWriters()))  # noqa: B010 - for mypy
     store = sink() if role == "store" else None
     sys.exit(run(from_environment(), role, store, store))

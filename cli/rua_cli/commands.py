@@ -12,6 +12,8 @@ import typer
 from rua_common.errors import BadConfiguration, RuaError
 from rua_common.logging import configure
 
+from rua_cli import dlq
+
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
@@ -26,6 +28,7 @@ topics_app = typer.Typer(help="Kafka topics as data: make a cluster match, or sa
 dashboards_app = typer.Typer(help="Grafana dashboards and provisioning files.", no_args_is_help=True)
 feed_app = typer.Typer(help="The regulators' feed: aggregated, noisy, closed days only.", no_args_is_help=True)
 app.add_typer(topics_app, name="topics")
+app.add_typer(dlq.app, name="dlq")
 app.add_typer(dashboards_app, name="dashboards")
 app.add_typer(feed_app, name="feed")
 

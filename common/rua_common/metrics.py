@@ -47,6 +47,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("rua_agent_build_info", "gauge", "Always 1; its labels say what runs", ("version", "platform")),
     Metric("rua_worker_events_total", "counter", "Events applied", ("role", "topic")),
     Metric("rua_worker_duplicates_total", "counter", "Events recognised as sent again", ("topic",)),
+    Metric("rua_worker_replayed_total", "counter", "Events sent back from the dead-letter queue", ("topic",)),
     Metric("rua_worker_late_total", "counter", "Events that came long after they occurred", ("topic",)),
     Metric("rua_worker_unknown_symbols_total", "counter", "Enum symbols this release does not know", ("topic",)),
     Metric("rua_worker_dead_letters_total", "counter", "Messages sent to the dead-letter queue", ("topic", "reason")),

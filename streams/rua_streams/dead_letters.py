@@ -51,7 +51,7 @@ class Ratio:
 
 @dataclass(slots=True)
 class Notices:
-    """Which notices a partition has given, so that each is given once. Saved with the checkpoint."""
+    """What happens once in a partition: notices given, events replayed. Saved with the checkpoint."""
 
     given: dict[bytes, bytes] = field(default_factory=dict)
     dirty: dict[bytes, bytes] = field(default_factory=dict)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import polars as pl
 from faust.types import TP
+from numpy.typing import NDArray
 from rua_common.metrics import Metrics
 from rua_schemas.codec import Encoder
 from rua_schemas.columns import ColumnCodec, Rejected
@@ -114,7 +117,7 @@ class DetectShell(BaseShell):
         """Decodes, fences, detects. What it finds leaves at once; the state is saved by the next checkpoint."""
         work = self.owned[tp]
         intake = take_in(self.codec, batch)
-        fresh = intake.frame.filter(work.fence.admit(intake.frame, intake.replayed))
+        fresh = intake.frame.filter(admitted(work, intake))
         for finding in self.engine.apply(fresh, work.state):
             self.raise_alert(alert_of(finding, *tp))
         work.partition.cursor.next = batch[-1].offset + 1
@@ -145,6 +148,8 @@ class DetectShell(BaseShell):
         late = fresh.select((pl.col("observed_at") - pl.col("occurred_at") > late_ms).sum()).item()
         self.metrics.add("rua_worker_events_total", fresh.height, role=self.role, topic=topic)
         self.metrics.add("rua_worker_duplicates_total", intake.frame.height - fresh.height, topic=topic)
+        replayed = 0 if intake.replayed is None else int(intake.replayed.sum())
+        self.metrics.add("rua_worker_replayed_total", replayed, topic=topic)
         self.metrics.add("rua_worker_late_total", late, topic=topic)
         self.metrics.add("rua_worker_unknown_symbols_total", intake.unknown_symbols, topic=topic)
         self.metrics.add("rua_worker_dead_letters_total", intake.tombstones, topic=topic, reason="tombstone")
@@ -213,6 +218,17 @@ class DetectShell(BaseShell):
             self.leave(EX_START_AGAIN, f"the alert producer cannot go on: {why}")
         if self.lost_at and now - self.lost_at > 2 * self.settings.kafka.session_timeout_seconds:
             self.leave(EX_START_AGAIN, "fenced, yet no rebalance followed: a transaction may have outlived its timeout")
+
+
+def admitted(work: Working, intake: Intake) -> NDArray[np.bool_]:
+    """Which events are new: those past the fence, and of a replay of dead letters those not replayed before."""
+    fresh = work.fence.admit(intake.frame, intake.replayed)
+    if intake.replayed is not None:
+        for row in np.flatnonzero(intake.replayed).tolist():
+            event_id, offset = intake.frame["event_id"][row], intake.frame["offset"][row]
+            name = hashlib.blake2b(event_id.encode(), digest_size=16).hexdigest()  # an id may have any length
+            fresh[row] = work.notices.first(f"replayed {name}", offset)
+    return fresh
 
 
 def timed(write: Callable[[Snapshot], bool], snapshot: Snapshot) -> tuple[bool, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from rua_schemas.columns import ColumnCodec, Rejected
 from rua_streams.app import credentials, subscribed
 from rua_streams.checkpoint import TopicFacts
 from rua_streams.dead_letters import MAX_VALUE_BYTES, Notices, Ratio, dead_letter, too_many, wrong_platform
+from rua_streams.detect import admitted
+from rua_streams.fence import Fence
 from rua_streams.intake import REPLAY_HEADER, take_in
 from rua_streams.outbox import Broken, Outbox
 from rua_streams.ranges import Lane, halves, lane
@@ -218,6 +221,23 @@ def test_only_a_deliberate_replay_is_marked() -> None:
     marked = take_in(ColumnCodec(), batch).replayed
     assert marked is not None
     assert marked.tolist() == [False, True, False]
+
+
+def test_a_replay_passes_the_fence_once_however_the_log_is_cut() -> None:
+    """An event that was missed lies below the fence: the header lets it through, its id stops it the second time."""
+    chance = random.Random(1)
+    missed, newer = (encode(made("shop", 0, position, chance)) for position in (1, 2))
+    values = [newer, missed, missed, missed, newer]
+    for cut in range(len(values) + 1):
+        batch = records(0, len(values))
+        for record, value in zip(batch, values, strict=True):
+            record.value = value
+        batch[2].headers = batch[3].headers = [(REPLAY_HEADER, b"rua.events.shop-0-1")]
+        work: Any = SimpleNamespace(fence=Fence(), notices=Notices())
+        parts = [take_in(ColumnCodec(), part) for part in (batch[:cut], batch[cut:]) if part]
+        fresh = [admit for part in parts for admit in admitted(work, part).tolist()]
+        assert fresh == [True, False, True, False, False]
+        assert len(work.notices.take_dirty()) == 1
 
 
 class Wire:
