@@ -113,9 +113,10 @@ class Prefix:
         parts = [Part("", known[part.escape]) if part.escape in known else part for part in self._rest]
         return {escape: tail[a:b].strip(b" ") for escape, (a, b) in (endings_of(parts, tail) or {}).items()} | known
 
-    def is_sessionless(self, data: bytes) -> bool:
-        """Whether a process without a session wrote this, of a prefix without %q: its names are left out."""
-        return self._sessionless is not None and self._sessionless.match(data[: self.longest]) is not None
+    def sessionless(self, data: bytes) -> dict[str, bytes]:
+        """The time, if a process without a session wrote this: of a prefix without %q it leaves the names out."""
+        found = self._sessionless.match(data[: self.longest]) if self._sessionless else None
+        return {escape: text.strip(b" ") for escape, text in found.groupdict().items()} if found else {}
 
     def unfinished(self, data: bytes) -> bool:
         """Whether a record begins here whose prefix does not end: a name in it holds a line feed."""
@@ -143,4 +144,8 @@ class Prefix:
 def _sessionless(parts: Sequence[Part]) -> re.Pattern[bytes] | None:
     if OF_SESSION.isdisjoint(part.escape for part in parts):
         return None
-    return re.compile(b"".join(part.without_session for part in parts) + _SEVERITY.pattern)
+    time = next(part for part in parts if part.escape in TIMES)
+    patterns = [
+        b"(?P<%b>%b)" % (p.escape.encode(), p.without_session) if p is time else p.without_session for p in parts
+    ]
+    return re.compile(b"".join(patterns) + _SEVERITY.pattern)

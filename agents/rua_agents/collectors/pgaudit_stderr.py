@@ -47,8 +47,10 @@ class PgauditStderr(LineCollector):
     def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
         """The record's own time."""
         del now_ms
-        report = Report(Prefix(options.prefix), record.data)
-        return _time_ms(report.fields(), zone) if report.reading else None
+        prefix = Prefix(options.prefix)
+        report = Report(prefix, record.data)
+        fields = report.fields() if report.reading else prefix.sessionless(record.data)
+        return _time_ms(fields, zone) if fields else None
 
     def parser(self, place: Place) -> _Parser:
         """A parser for one file."""
@@ -71,7 +73,7 @@ class _Parser(LineParser):
     def read(self, record: RawRecord) -> tuple[int, Line]:
         """The fields of one report."""
         report = Report(self._prefix, record.data)
-        if report.reading is None and self._prefix.is_sessionless(record.data):
+        if report.reading is None and self._prefix.sessionless(record.data):
             raise Ignored("not_audit")
         if report.reading is None:
             raise Unreadable("other_prefix")

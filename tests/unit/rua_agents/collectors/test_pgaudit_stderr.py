@@ -9,8 +9,9 @@ from rua_agents.collectors.prefix_parts import split
 from rua_agents.collectors.prefix_ways import reach
 from rua_agents.collectors.stderr_reports import Report, ReportSplitter
 from rua_agents.pseudonyms import KeyRing
+from rua_agents.records import RawRecord
 
-from tests.agent_rig import DATA, KEY, START_MS, stamp
+from tests.agent_rig import DATA, KEY, START_MS, origin, stamp
 from tests.pg_rig import LIMIT_BYTES, PREFIX, SAID, read, text_line
 
 T = START_MS
@@ -219,6 +220,8 @@ def test_without_q_background_processes_leave_the_names_out(prefix: str, line: s
     """Amazon's default is such a prefix: its checkpoints are no lines of another one."""
     made, tally = read("pgaudit-stderr", f"{line}LOG:  checkpoint starting: time\n".encode(), prefix=prefix)
     assert (made, tally.ignored, tally.failed) == ([], {"not_audit": 1}, {})
+    record = RawRecord(0, f"{line}LOG:  checkpoint starting: time".encode(), 90, 1, truncated=False)
+    assert origin("pgaudit-stderr", prefix=prefix).time_ms(record, T) == 1_795_589_191_000
     _, tally = read("pgaudit-stderr", f"{line[:-1]}!LOG:  checkpoint starting: time\n".encode(), prefix=prefix)
     assert (tally.ignored, tally.failed) == ({}, {"other_prefix": 1})
 
