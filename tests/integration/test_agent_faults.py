@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 from rua_agents.settings import Limits
 from rua_local.kafka import EmbeddedKafka
 
@@ -331,6 +332,16 @@ def test_a_wrong_clock_costs_no_event(rig: Rig, events: Events, skew_ms: int) ->
     wait_for("lines after a restart", lambda: settled(rig, events, 620), 30)
     assert rig.stop() == 0
     check(rig, events, 620)
+
+
+def test_the_broker_takes_what_comes_from_a_host_whose_clock_is_a_day_ahead(rig: Rig) -> None:
+    """Kafka 4 refuses messages an hour ahead of its own clock, for ever, unless the topic takes the broker's time."""
+    refused: list[object] = []
+    producer = Producer({"bootstrap.servers": rig.bootstrap})
+    at_ms = int(time.time() * 1_000) + HOURS_27_MS
+    producer.produce(rig.topic, b"", timestamp=at_ms, on_delivery=lambda error, _: refused.append(error))
+    assert producer.flush(20) == 0
+    assert refused == [None]
 
 
 def test_what_is_no_text_costs_no_record(rig: Rig, events: Events) -> None:

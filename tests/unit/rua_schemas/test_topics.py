@@ -38,11 +38,12 @@ def test_another_number_of_partitions_keeps_events_and_state_alike() -> None:
 
 
 def test_state_is_compacted_and_heartbeats_carry_the_brokers_time() -> None:
-    """What restore and clock measurement rest on."""
+    """What restore and clock measurement rest on; and agents whose clock is wrong."""
     named = topics.load().named(["jd"])
     assert named[state_topic("jd")].config()["cleanup.policy"] == "compact"
     assert "retention.ms" not in named[state_topic("jd")].config()
-    assert named[HEARTBEATS].config()["message.timestamp.type"] == "LogAppendTime"
+    for name in (HEARTBEATS, events_topic("jd"), DLQ):
+        assert named[name].config()["message.timestamp.type"] == "LogAppendTime"
     assert {topic.config()["compression.type"] for topic in named.values()} == {"zstd"}
 
 
