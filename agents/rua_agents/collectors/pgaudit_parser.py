@@ -21,6 +21,8 @@ from rua_agents.sqlfacts import FactReader
 from rua_agents.sqltext import DEFAULT_DIALECT
 from rua_agents.statements import MAX_CHARACTERS, NOTHING, SUPERUSERS, Facts, Statements, tokenise
 
+MAX_OPEN = 4_096
+"""Statements that may still get records; PostgreSQL's own default is 100 connections."""
 MAX_GROUPS = 64
 MAX_SESSIONS = 10_000
 MAX_CURSORS = 32
@@ -139,6 +141,8 @@ class PgauditParser:
         if current is not None and current.number != audit.statement:
             complete.append(current)
             current = None
+        if len(statements.open) >= MAX_OPEN:  # many at once: finding what is due looks at all that are open
+            complete += [statements.open.pop(key) for key in list(statements.open)[: MAX_OPEN // 2]]
         for statement in complete:
             self._close(statement)
         if current is None:
