@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -22,6 +23,8 @@ _STRONG_ROLES = frozenset(
 _MAIN = frozenset(("SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "MERGE", "TABLE", "VALUES"))
 # words between a verb and its table
 _MODIFIERS = frozenset(("LOW_PRIORITY", "DELAYED", "HIGH_PRIORITY", "QUICK", "IGNORE", "INTO", "TABLE", "ONLY", "FROM"))
+# a session may set these for itself, and be silent from then on
+_LOGGING = re.compile(r"(?:@@)?\.?(?:pgaudit\.|log_|long_query_time|sql_log_|min_examined_row_limit)")
 Pseudonym = Callable[[str, str], str]
 
 
@@ -153,7 +156,7 @@ class FactReader:
         while upper and upper[0] in ("SESSION", "LOCAL") and len(upper) > 1:
             words, upper = words[1:], upper[1:]
         if not upper or upper[0] not in ("ROLE", "AUTHORIZATION", "ALL"):
-            return Facts(verb="SET")
+            return Facts(verb="SET LOGGING" if _tells_what_is_logged(tokens) else "SET")
         if len(words) < 2 or upper[1] in ("NONE", "DEFAULT"):
             return Facts(verb="SET ROLE", role="")
         role = words[1]
@@ -197,3 +200,17 @@ def _main_of(tokens: Sequence[Token], upper: list[str]) -> int:
         if depth == 0 and upper[at] in _MAIN:
             return at
     return 0
+
+
+def _tells_what_is_logged(tokens: Sequence[Token]) -> bool:
+    """Whether one of the settings that are set or reset says what the server logs."""
+    names, name = [], ""
+    for token in tokens:
+        word = token.text.lower()
+        if word in ("=", ":=", "to") and token.token_type not in LITERALS:
+            names.append(name)
+        if word in ("=", ":=", "to", ","):
+            name = ""
+        elif word not in ("session", "local"):
+            name += word
+    return any(_LOGGING.match(one) for one in names or [name])

@@ -126,8 +126,12 @@ EXPECTED = [
     ("privilege_change", None, None, None),
     ("privilege_change", None, None, None),
     ("administration", None, None, None),
+    ("administration", None, None, None),  # SET pgaudit.…
     ("data_access", None, "public.customers", None),  # without log_rows
+    ("administration", None, None, None),
+    ("administration", None, None, None),
     ("data_access", 4, "customers", None),  # without log_relation
+    ("administration", None, None, None),
     ("data_change", None, '"ลูกค้า"', None),
 ]
 

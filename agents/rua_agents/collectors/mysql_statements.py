@@ -34,7 +34,19 @@ RIGHTS = frozenset(
 )
 ADMINISTRATION = frozenset(
     (
-        *("CREATE", "ALTER", "DROP", "RENAME", "SET GLOBAL", "INSTALL", "UNINSTALL", "FLUSH", "PURGE", "RESET"),
+        *(
+            "CREATE",
+            "ALTER",
+            "DROP",
+            "RENAME",
+            "SET GLOBAL",
+            "SET LOGGING",
+            "INSTALL",
+            "UNINSTALL",
+            "FLUSH",
+            "PURGE",
+            "RESET",
+        ),
         *("CHANGE", "SHUTDOWN", "KILL", "BACKUP"),
     )
 )

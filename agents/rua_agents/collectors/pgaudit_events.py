@@ -44,7 +44,7 @@ def meaning(group: Group, tool: str | None, bulk_rows: int) -> Meaning:  # noqa:
         return Meaning("bulk_query", "query") if many else Meaning("data_access", "read")
     if klass == "WRITE":
         return Meaning("data_change", "delete" if command in ("DELETE", "TRUNCATE TABLE") else "alter")
-    if klass == "DDL":
+    if klass == "DDL" or group.facts.verb == "SET LOGGING":
         return Meaning("administration", "alter")
     if group.facts.verb == "SET ROLE" and group.facts.strong:
         return Meaning("privilege_change", "alter")
@@ -95,7 +95,8 @@ def _joined(groups: list[Group]) -> list[Group]:
 
 
 def _rows(group: Group) -> tuple[int | None, Quality]:
-    unknown = group.rows is None or (group.rows == 0 and group.command in UNCOUNTED) or group.klass in ("ROLE", "DDL")
+    uncounted = group.command in UNCOUNTED or group.klass == "MISC"
+    unknown = group.rows is None or (group.rows == 0 and uncounted) or group.klass in ("ROLE", "DDL")
     return (None, "unknown") if unknown else (group.rows, "exact")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from rua_agents.collectors import Draft
 from rua_agents.collectors.pgaudit import BadAudit, read_audit
+from rua_agents.collectors.pgaudit_parser import MAX_OPEN
 from rua_agents.keyfile import KeyEpoch
 from rua_agents.parse import drafts
 from rua_agents.pseudonyms import KeyRing
@@ -41,8 +42,8 @@ def test_every_record_of_the_sample_is_accounted_for() -> None:
     """PostgreSQL 15 with pgaudit 1.7: 9 and 10 fields, several lines in a statement, quoted and non-ASCII names."""
     made, tally = parse("pgaudit-jsonlog", PG_SAMPLE.read_bytes())
     assert tally.records == 145 == len(made) + tally.merged + tally.ignored.total() + tally.failed.total()
-    assert (len(made), tally.events, tally.merged, tally.failed.total()) == (48, 48, 25, 0)
-    assert tally.ignored == {"not_audit": 55, "session_control": 13, "prepared": 2, "code_block": 1, "routine": 1}
+    assert (len(made), tally.events, tally.merged, tally.failed.total()) == (49, 49, 25, 0)
+    assert tally.ignored == {"not_audit": 55, "session_control": 12, "prepared": 2, "code_block": 1, "routine": 1}
     datasets = {event.dataset for event in made}
     assert {'shop.public."we ird,""tbl"', 'shop.public."đơn_hàng"', "shop.public.customers"} <= datasets
 
@@ -190,6 +191,25 @@ def test_set_role_to_a_superuser_is_a_change_of_privilege() -> None:
     """An ordinary role is not: applications set one for each request."""
     (event,) = events(audit(T, 1, "SET ROLE postgres", klass="MISC", command="SET", table=""))
     assert (event.kind, event.action, event.privilege) == ("privilege_change", "alter", "superuser")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("SET pgaudit.log = 'none'", True),
+        ('set /* x */ session "pgaudit.log" to none', True),
+        ("SET LOCAL pgaudit.log_catalog TO off", True),
+        ("SET log_min_messages = panic", True),
+        ("RESET pgaudit.log", True),
+        ("SET search_path = log_archive, public", False),
+        ("SET search_path TO pgaudit", False),
+        ("SET application_name = 'pgaudit.log'", False),
+    ],
+)
+def test_whoever_silences_the_log_for_a_session_is_told(text: str, told: bool) -> None:
+    """From then on there is nothing of that session; any other setting is no event."""
+    made = events(audit(T, 1, text, klass="MISC", command=text.split(maxsplit=1)[0].upper(), table=""))
+    assert [(e.kind, e.action, e.rows) for e in made] == [("administration", "alter", None)] * told
 
 
 def test_a_table_or_database_that_is_somebodys_address_is_masked() -> None:
@@ -377,6 +397,19 @@ def test_a_loop_in_a_function_does_not_fill_the_memory() -> None:
         *[audit(T, 1, "INSERT INTO t VALUES (1)", sub=n, klass="WRITE", command="INSERT") for n in range(500)]
     )
     assert len(made) == 500
+    assert [event.source_position for event in made] == sorted(event.source_position for event in made)
+
+
+def test_a_crowd_of_sessions_does_not_fill_the_memory() -> None:
+    """Of more open statements than any server has the oldest are told, in order; none is lost."""
+    lines = [audit(T, 1, "SELECT 1 FROM t", session_id=f"s{n}") for n in range(3 * MAX_OPEN)]
+    stream = SourceStream(origin("pgaudit-jsonlog", Tally()), "log", warns=False)
+    made: list[Draft] = []
+    for record in stream.origin.splitter(0, 1 << 20).feed(b"".join(lines)):
+        made += stream.feed(record, START_MS)
+    assert len(made) >= 2 * MAX_OPEN
+    made += stream.flush()
+    assert len(made) == 3 * MAX_OPEN
     assert [event.source_position for event in made] == sorted(event.source_position for event in made)
 
 

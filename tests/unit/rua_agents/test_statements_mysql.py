@@ -142,6 +142,10 @@ def test_load_data_comes_in() -> None:
         ("SET GLOBAL server_audit_logging = OFF", "SET GLOBAL", (), True, False),
         ("SET @@global.general_log = 1", "SET GLOBAL", (), True, False),
         ("SET NAMES utf8mb4", "SET", (), True, False),
+        ("SET sort_buffer_size = 1, SESSION long_query_time = 9999", "SET LOGGING", (), True, False),
+        ("SET @@session.log_slow_verbosity = ''", "SET LOGGING", (), True, False),
+        ("SET sql_log_off = ON", "SET LOGGING", (), True, False),
+        ("SET @x = 'long_query_time', @long_query_times = @@long_query_time", "SET", (), True, False),
         ("RENAME USER a TO b", "RENAME ROLE", ("a",), True, False),
     ],
 )
