@@ -13,12 +13,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from heapq import merge
 
-import msgspec
-
-from rua_agents.absent import Absent, id_key, place_keys
 from rua_agents.checkpoint import FileState
 from rua_agents.collectors import Draft
 from rua_agents.contents import DamagedFile, Descriptors
+from rua_agents.continuity import Continuity, copy_of
 from rua_agents.finding import folders_near, inodes_in
 from rua_agents.reader import FileStatus
 from rua_agents.records import UnsupportedFile
@@ -35,7 +33,6 @@ SCAN_MS = 1_000
 SCANS_FILES_PER_MS = 2
 """Many files are looked for less often: looking must not cost more than a few per cent."""
 GONE_MS = 60_000
-TWIN_MS = 10_000
 REST_MS = 10_000
 """A file that did not grow for so long is looked at once a scan only."""
 GAP = "source_gap"
@@ -64,8 +61,7 @@ class Tail:
         self._watch = Watch(watched)
         self._open: dict[Key, TailedFile] = {}
         self._awake: OrderedDict[Key, None] = OrderedDict()
-        self._ids: dict[str, TailedFile] = {}
-        self._absent = Absent()
+        self._continuity = Continuity()
         self._scan_at = -1
         self._searched = True
         self._problems: dict[str, str] = {}
@@ -78,21 +74,22 @@ class Tail:
     def restore(self, files: Sequence[FileState]) -> None:
         """Goes on where `dump` was taken, as the files are found again."""
         for state in files:
-            self._absent.add(state)
+            self._continuity.absent.add(state)
         self._watch.remember(files)
         self._searched = False
 
     def reconfigure(self, watched: Sequence[Watched], limits: Limits) -> None:
         """Goes on under a changed configuration. Open files stay open, unlinked ones too, if their source is left."""
+        known = self.dump()
         self._limits, self._watch = limits, Watch(watched)
-        self._watch.remember(self.dump())
+        self._watch.remember(known)
         for file in list(self._open.values()):
             origin = self._watch.origin_of(file.key.source, file.key.lane, file.path)
             if origin is None:
                 self._put_aside(file, finished=False)
             else:
                 file.adopt(origin, limits)
-                self._register(file)
+                self._continuity.register(file)
                 self._awake[file.key] = None
         self._scan_at = -1
 
@@ -119,7 +116,7 @@ class Tail:
     def dump(self) -> list[FileState]:
         """For the checkpoint; a file that is not there or not readable for now keeps its place in it."""
         live = [file.dump() for file in self._open.values() if file.held_since is None]
-        return [*live, *self._absent, *self._watch.dump()]
+        return [*live, *self._continuity.absent, *self._watch.dump()]
 
     def acked(self, files: Sequence[FileState]) -> None:
         """Logs are not this agent's to delete."""
@@ -149,7 +146,7 @@ class Tail:
         if not self._searched:
             self._search(elapsed_ms)
             self._searched = True
-        self._absent.forget(now_ms)
+        self._continuity.absent.forget(now_ms)
         paths = self._watch.listed | {file.path for file in self._open.values()}
         self._problems = {path: why for path, why in self._problems.items() if path in paths}
         self._scan_at = elapsed_ms + max(SCAN_MS, len(self._watch.listed) // SCANS_FILES_PER_MS)
@@ -167,14 +164,11 @@ class Tail:
 
     def _add(self, origin: Origin, path: str, elapsed_ms: int, *, rotated: bool = False) -> bool:
         try:
-            file = TailedFile(origin, path, self._limits, self._taken, self._descriptors)
+            file = TailedFile(origin, path, self._limits, self._continuity.taken, self._descriptors)
             self._open[file.key] = file
             self._awake[file.key] = None
             file.grown_at, file.rotated = elapsed_ms, rotated
-            place = place_keys(file.key.source, file.key.lane, (file.key.device, file.key.inode), path)
-            state = self._absent.take(place, file.fits)
-            if state is not None:
-                self._load(file, state)
+            self._continuity.resume(file)
         except (OSError, DamagedFile) as why:
             self._problem(path, why)
             return False
@@ -183,7 +177,7 @@ class Tail:
 
     def _search(self, elapsed_ms: int) -> None:
         """Looks for files that were moved while the agent was away, beside their old place and one folder deeper."""
-        lost = [state for state in self._absent if not state.finished]
+        lost = [state for state in self._continuity.absent if not state.finished]
         for folder in folders_near([state.path for state in lost]):
             inodes = inodes_in(folder)
             for state in lost:
@@ -226,14 +220,14 @@ class Tail:
             self._put_aside(file, finished=True)
             return made
         gone = file.gone_since is not None and elapsed_ms - max(file.gone_since, file.grown_at) >= GONE_MS
-        if file.decided or self._decide(file, elapsed_ms, gone=gone):
+        if file.decided or self._continuity.decide(file, elapsed_ms, gone=gone):
             if gone:
                 file.wake()
             try:
                 made += file.read(now_ms, elapsed_ms)
             except Truncated:
                 return self._truncated(file, now_ms, elapsed_ms)
-            self._register(file)
+            self._continuity.register(file)
         if gone and not file.moved:
             if file.decided:
                 made += file.finish(now_ms)
@@ -253,49 +247,10 @@ class Tail:
             if why:
                 self._problem(file.path, why)
 
-    def _decide(self, file: TailedFile, elapsed_ms: int, *, gone: bool) -> bool:
-        """Whether it is known which source this file is: a new one, or one that is continued here."""
-        known, final = file.peek()
-        if not final and not gone:
-            return False
-        if known is not None:
-            by_id = id_key(file.key.source, file.key.lane, known)
-            state = self._absent.take([by_id], file.fits)
-            if state is not None:
-                return self._load(file, state)
-            other = self._ids.get(known)
-            if other is not None and not self._is_twin(file, other, elapsed_ms):
-                return False
-        file.decided, file.held_since, file.seen = True, None, None
-        return True
-
-    def _is_twin(self, file: TailedFile, other: TailedFile, elapsed_ms: int) -> bool:
-        """Whether a file that starts like another live one is none of its copies.
-
-        One may be made now, and the original truncated soon: wait for that. What is packed, or has a rotated name, is
-        a copy, and goes on when the original is gone.
-        """
-        if file.held_since is None:
-            file.held_since = elapsed_ms
-        copy = file.packed or file.rotated or other.gone_since is not None
-        return not copy and elapsed_ms - file.held_since >= TWIN_MS
-
-    def _load(self, file: TailedFile, state: FileState) -> bool:
-        try:
-            file.load(state)
-        except (AttributeError, LookupError, TypeError, ValueError, msgspec.ValidationError) as why:
-            log.error("%s: the checkpoint of another version (%r) is of no use: reading it again", file.path, why)
-            file.restart()
-            file.decided = True
-        self._register(file)
-        return True
-
     def _truncated(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
         """The file starts anew. If its content was copied first, the copy goes on where reading stood."""
         self._scan(now_ms, elapsed_ms)
-        state, unread = file.dump(), file.unread_bytes
-        same = [f for f in self._open.values() if not f.decided and f.key[:2] == file.key[:2] and f is not file]
-        copy = next((f for f in same if _fits(f, state)), None)
+        unread, copy = file.unread_bytes, copy_of(file, self._open.values())
         made: list[Draft | Written] = []
         if copy is None:
             made = file.finish(now_ms)
@@ -304,11 +259,8 @@ class Tail:
             log.warning(told, file.path, unread)
         else:
             log.info("%s was truncated; its copy %s is read to the end", file.path, copy.path)
-        file.restart()
-        self._register(file)
-        if copy is not None:
-            self._load(copy, state)
             self._awake[copy.key] = None
+        self._continuity.begin_anew(file, copy)
         file.moved = True
         return made
 
@@ -332,27 +284,12 @@ class Tail:
 
     def _put_aside(self, file: TailedFile, *, finished: bool) -> None:
         """Follows it no longer, but knows it when it comes again."""
-        if file.decided:
-            state = file.dump()
-            state.finished = finished
-            self._absent.add(state)
         if file.seen is not None:
             self._watch.done(file.key, file.seen.modified_ns)
-        file.restart()
-        self._register(file)
+        self._continuity.leave(file, finished=finished)
         file.close()
         del self._open[file.key]
         self._awake.pop(file.key, None)
-
-    def _register(self, file: TailedFile) -> None:
-        """Notes which file has which id, after anything that may have changed it."""
-        known = file.stream.source_id
-        if known != file.registered:
-            if file.registered is not None and self._ids.get(file.registered) is file:
-                del self._ids[file.registered]
-            if known is not None:
-                self._ids[known] = file
-            file.registered = known
 
     def _problem(self, path: str, why: Exception | str) -> None:
         problem = why.strerror or str(why) if isinstance(why, OSError) else str(why)
@@ -360,17 +297,7 @@ class Tail:
             log.error("%s: %s", path, problem)
         self._problems[path] = problem
 
-    def _taken(self, source_id: str) -> bool:
-        return source_id in self._ids
-
 
 def _merged(slices: Sequence[list[Draft | Written]]) -> list[Draft | Written]:
     some = [one for one in slices if one]
     return some[0] if len(some) == 1 else list(merge(*some, key=lambda draft: draft.occurred_at))
-
-
-def _fits(file: TailedFile, state: FileState) -> bool:
-    try:
-        return file.fits(state)
-    except (OSError, DamagedFile):
-        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import NamedTuple
 
@@ -214,7 +215,9 @@ class TailedFile:
         made = self._feed(self._splitter.feed(chunk), now_ms)
         whole = min(PREFIX_BYTES, self._splitter.offset)
         if whole > self._prefix_bytes:
-            self._prefix_bytes, self._prefix_hash = whole, self._hash(whole)
+            # what is made must not be lost because the file cannot be read just now: the next chunk looks again
+            with contextlib.suppress(OSError, DamagedFile):
+                self._prefix_bytes, self._prefix_hash = whole, self._hash(whole)
         return made
 
     def _feed(self, records: list[RawRecord], now_ms: int) -> list[Draft | Written]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 from rua_agents.contents import DamagedFile, Descriptors, Gzip, Handle, opened
-from rua_agents.tail import GONE_MS, REST_MS, TWIN_MS
+from rua_agents.continuity import TWIN_MS
+from rua_agents.tail import GONE_MS, REST_MS
 
 from tests.agent_rig import parse
 from tests.tail_rig import Follower, append, close_all, lines

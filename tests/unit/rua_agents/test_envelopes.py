@@ -13,11 +13,12 @@ import msgspec
 import pytest
 from hypothesis import given, settings, strategies as st
 from rua_agents.collectors import COLLECTORS, Draft
+from rua_agents.continuity import TWIN_MS
 from rua_agents.envelopes import LANES, MOST_PIECES, Envelope, EnvelopeSplitter, envelopes_of, unwrap_cri, unwrap_docker
 from rua_agents.records import LineSplitter
 from rua_agents.settings import Limits
 from rua_agents.stream import Origin, SourceStream
-from rua_agents.tail import GONE_MS, TWIN_MS
+from rua_agents.tail import GONE_MS
 from rua_agents.tally import Tally
 
 from tests.agent_rig import START_MS, origin, parse, sample_of, zone_name

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from rua_agents import tail
+from rua_agents.continuity import TWIN_MS
 from rua_agents.sealing import opened
 from rua_agents.settings import Limits
-from rua_agents.tail import GONE_MS, REST_MS, SCAN_MS, TWIN_MS, Watched
+from rua_agents.tail import GONE_MS, REST_MS, SCAN_MS, Watched
 
 from tests.agent_rig import START_MS, audit, parse
 from tests.tail_rig import Follower, append, close_all, lines
@@ -392,6 +393,29 @@ def test_a_file_system_that_stumbles_costs_nothing(
     assert follower.tail.problems == {}
     assert not follower.tally.dropped
     assert caplog.text.count(os.strerror(code)) == 1
+
+
+def test_an_error_behind_a_read_loses_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start is looked at once more after the first records are made: they are given all the same."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1))
+    follower = Follower(f"{tmp_path}/a.log")
+    real, reads = os.pread, list[int]()
+
+    def fails(descriptor: int, size: int, at: int) -> bytes:
+        reads.append(size)
+        if size == len(lines(1)):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(descriptor, size, at)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fails)
+        assert follower.poll().numbers == [1]
+        assert len(lines(1)) in reads
+    append(log, lines(2))
+    assert follower.poll().numbers == [1, 2]
+    state = follower.tail.dump()
+    assert Follower(f"{tmp_path}/a.log", state=state).poll().numbers == []
 
 
 def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rua_agents.continuity import TWIN_MS
 from rua_agents.stream import SILENCE_MS
-from rua_agents.tail import GONE_MS, REST_MS, SCAN_MS, TWIN_MS, Watched
+from rua_agents.tail import GONE_MS, REST_MS, SCAN_MS, Watched
 
 from tests.agent_rig import DATA, START_MS, audit, origin, parse, sample_of, web_line, zone_name
 from tests.tail_rig import LIMITS, Follower, append, close_all, lines
