@@ -80,7 +80,8 @@ class Log:
         """Its entry in `sources`."""
         pattern = self.pattern or self.path.name
         paths = f'["{self.folder}/{pattern}"]'
-        return f"  - {{source: {self.source}, paths: {paths}, host: {HOST}, envelope: {self.envelope}}}"
+        envelope = "" if self.envelope == "none" else f", envelope: {self.envelope}, lane: stdout"
+        return f"  - {{source: {self.source}, paths: {paths}, host: {HOST}{envelope}}}"
 
 
 class Chained(Log):

@@ -30,9 +30,9 @@ class Envelope(NamedTuple):
     lane: str
 
 
-def envelopes_of(name: str) -> list[Envelope | None]:
-    """What the setting `envelope` means: one reader for each lane, or one for the file as it is."""
-    return [None] if name == "none" else [Envelope(name, lane) for lane in LANES]
+def envelopes_of(name: str, lane: str = "both") -> list[Envelope | None]:
+    """What the settings `envelope` and `lane` mean: a reader for each lane, or one for the file as it is."""
+    return [None] if name == "none" else [Envelope(name, one) for one in LANES if lane in ("both", one)]
 
 
 class _Inner(Protocol):

@@ -74,7 +74,9 @@ def watched(settings: AgentSettings, keys: KeyRing, tallies: dict[str, Tally]) -
         # what is spooled is read by another thread, which must not share a count
         tally = tallies.setdefault(f"{source.source}+{SPOOL}" if source.spool else source.source, Tally())
         origin = Origin(collector, settings.platform, settings.agent_id, host, zone, options, keys, tally)
-        found += [Watched(replace(origin, envelope=one), source.paths) for one in envelopes_of(source.envelope)]
+        found += [
+            Watched(replace(origin, envelope=one), source.paths) for one in envelopes_of(source.envelope, source.lane)
+        ]
     return found
 
 

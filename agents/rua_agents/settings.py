@@ -38,6 +38,7 @@ class SourceSettings(Struct, frozen=True):
         socket: Where those who push find the agent: a Unix socket.
         spool: Whether its events are kept on disk at once: for files that rotate away faster than they can leave.
         envelope: `cri` (containerd, CRI-O) or `docker` (json-file): what a container runtime writes around each line.
+        lane: Where in an envelope its records are.
         options: The source's own, see its page.
     """
 
@@ -48,6 +49,7 @@ class SourceSettings(Struct, frozen=True):
     socket: str | None = None
     spool: bool = False
     envelope: Literal["none", "cri", "docker"] = "none"
+    lane: Literal["both", "stdout", "stderr"] = "both"
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
 

@@ -170,6 +170,7 @@ def test_lines_without_the_envelope_are_counted_as_unreadable(caplog: pytest.Log
     assert tally.failed.total() == 30
     assert envelopes_of("none") == [None]
     assert [one.lane for one in envelopes_of("cri") if one] == ["stdout", "stderr"]
+    assert envelopes_of("docker", "stderr") == [Envelope("docker", "stderr")]
 
 
 def test_a_line_without_an_end_takes_no_more_memory_than_the_limit() -> None:
