@@ -13,6 +13,7 @@ from rua_common.errors import BadConfiguration, RuaError
 from rua_common.logging import configure
 
 from rua_cli import dlq
+from rua_cli.backtest import app as backtest_app
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -31,6 +32,7 @@ app.add_typer(topics_app, name="topics")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(dashboards_app, name="dashboards")
 app.add_typer(feed_app, name="feed")
+app.add_typer(backtest_app, name="backtest")
 
 Platforms = Annotated[
     list[str] | None, typer.Option("--platform", help="A platform; repeat for more. Else RUA_PLATFORMS.")

@@ -22,7 +22,7 @@ def listing(alerts: Sequence[Alert], zone: ZoneInfo) -> Iterator[str]:
     """One line an incident."""
     found = incidents(alerts)
     yield from (f"  {line(one, zone)}" for one in found)
-    yield f"{len(found)} alerts{by_detector(found)}"
+    yield f"{counted(len(found))}{by_detector(found)}"
 
 
 def comparison(found: Sequence[Difference], names: Sequence[str], zone: ZoneInfo) -> Iterator[str]:
@@ -37,7 +37,7 @@ def comparison(found: Sequence[Difference], names: Sequence[str], zone: ZoneInfo
             yield f"{mark} {line(one.told, zone)}"
     fates = Counter(one.fate for one in found)
     old, new = fates.total() - fates["appears"], fates.total() - fates["vanishes"]
-    yield f"{before}: {old} alerts; {after}: {new} alerts"
+    yield f"{before}: {counted(old)}; {after}: {counted(new)}"
     yield f"{fates['appears']} appear (+), {fates['vanishes']} vanish (-), {fates['changes']} change (~)"
 
 
@@ -52,6 +52,11 @@ def line(one: Incident, zone: ZoneInfo) -> str:
 def local(at_ms: int, zone: ZoneInfo) -> str:
     """Local time to the minute."""
     return f"{datetime.fromtimestamp(at_ms / 1_000, zone):%Y-%m-%d %H:%M}"
+
+
+def counted(alerts: int) -> str:
+    """`1 alert`, `2 alerts`."""
+    return f"{alerts} alert{'' if alerts == 1 else 's'}"
 
 
 def by_detector(found: Sequence[Incident]) -> str:

@@ -13,7 +13,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """What a person types first."""
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
-    for command in ("demo", "up", "worker", "migrate", "agent", "topics", "dlq", "dashboards", "feed"):
+    for command in ("demo", "up", "worker", "backtest", "migrate", "agent", "topics", "dlq", "dashboards", "feed"):
         assert command in text
 
 
