@@ -47,7 +47,9 @@ class Pattern:
             for name in names:
                 rotated = self.means(name)
                 if rotated is not None:
-                    yield Found(os.path.join(folder, name), rotated)
+                    path = os.path.join(folder, name)
+                    yield Found(path, rotated)
+                    yield from rotated_behind(path)
 
     def means(self, name: str) -> bool | None:
         """Whether a file of this name is a rotated one, or None if it is not meant at all."""
@@ -61,6 +63,20 @@ class Pattern:
     def names_one(self) -> bool:
         """Whether it is the path of one file."""
         return not glob.has_magic(self.text)
+
+
+def rotated_behind(link: str) -> Iterator[Found]:
+    """What was rotated where a link leads to: as the kubelet does behind `/var/log/containers`."""
+    if not os.path.islink(link):
+        return
+    folder, name = os.path.split(os.path.realpath(link))
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return  # the link leads nowhere, which whoever follows it will say
+    for one in names:
+        if one != name and name_before(one) == name:
+            yield Found(os.path.join(folder, one), rotated=True)
 
 
 def name_before(name: str) -> str:

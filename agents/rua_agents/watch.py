@@ -69,7 +69,8 @@ class _Source:
         self.floors = {_before(one.path): since for one in found} if since is not None else _floors_of(found)
         for state in files:
             path = _before(state.path)
-            self.floors[path] = min(self.floors.get(path, state.modified_ns), state.modified_ns)
+            for place in (path, os.path.realpath(path)):
+                self.floors[place] = min(self.floors.get(place, state.modified_ns), state.modified_ns)
         self.fresh = False
 
 

@@ -290,6 +290,27 @@ def test_a_mounted_folder_that_is_switched_as_a_whole_is_followed(tmp_path: Path
     assert len(set(follower.events)) == 3
 
 
+def test_what_is_rotated_where_a_link_leads_to_is_found(tmp_path: Path) -> None:
+    """As in `/var/log/containers`: several times between two looks, while the agent is down, and packed."""
+    pods, links = tmp_path / "pods", tmp_path / "containers"
+    pods.mkdir()
+    links.mkdir()
+    (links / "shop.log").symlink_to(pods / "a.log")
+    (pods / "a.log").write_bytes(lines(1))
+    follower = Follower(f"{links}/*.log").poll()
+    for n in (2, 3, 4):
+        append(pods / "a.log", lines(n))
+        shift(pods)
+    (pods / "a.log").write_bytes(lines(5))
+    assert follower.poll().numbers == [1, 2, 3, 4, 5]
+    for n in (6, 7):
+        append(pods / "a.log", lines(n))
+        shift(pods, compress=True)
+    (pods / "a.log").write_bytes(lines(8))
+    assert follower.restarted(f"{links}/*.log").poll().poll(TWIN_MS).numbers == [6, 7, 8]
+    assert Follower(f"{links}/*.log").poll().numbers == [8]
+
+
 def test_a_new_pod_with_the_same_files_goes_on(tmp_path: Path) -> None:
     """The volume has another device number there, and other inodes; a file without a time goes by its path."""
     before = tmp_path / "a.log"
