@@ -36,7 +36,6 @@ from rua_agents.sealing import Written
 from rua_agents.times import BadTime
 
 T = TypeVar("T")
-
 TOGETHER = 64
 """So many records are read at once; an odd one among them is found by halving."""
 ODD = 256
@@ -51,7 +50,6 @@ NULL, PRESENT = BYTE[0], BYTE[2]
 NOWHERE = NULL + NULL
 new = tuple.__new__
 
-
 _write_id = piece(TelemetryEvent, "event_id", "event_id")
 _write_source_id = piece(TelemetryEvent, "source_id", "source_id")
 _write_source = piece(TelemetryEvent, "source", "agent_id")
@@ -65,7 +63,6 @@ _write_tool = piece(TelemetryEvent, "tool", "truncated")
 _write_destination = piece(TelemetryEvent, "destination", "destination_external")
 _write_whence = piece(TelemetryEvent, "source_ip", "key_epoch")
 _write_labels = piece(TelemetryEvent, "labels", "labels")
-
 
 # Plain tuples, because a named one is read slowly.
 Who = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
@@ -136,9 +133,10 @@ class WebLines:
         if lines is not None:
             self._odd = 0
             self._assemble(records, lines, observed_at, made)
-        elif len(records) == 1:
-            self._odd += 1
-            made += self._parser.feed(records[0], observed_at)
+        elif len(records) == 1 or self._read is _unfit:
+            self._odd += len(records)
+            for record in records:
+                made += self._parser.feed(record, observed_at)
         else:
             middle = len(records) // 2
             self._take(records[:middle], observed_at, made)
@@ -147,8 +145,8 @@ class WebLines:
     def _lines(self, records: Sequence[RawRecord]) -> list[Any] | None:
         """What the records say, if all of them are as usual."""
         if self._read is None or self._odd >= ODD:
-            self._read, self._odd = self._learnt(records[0]), 0
-        return self._read(records) if self._read is not None else None
+            self._read, self._odd = self._learnt(records[0]) or _unfit, 0
+        return self._read(records)
 
     def _learnt(self, first: RawRecord) -> Read | None:
         try:
@@ -230,6 +228,11 @@ class WebLines:
         made = _who_of(msgspec.structs.replace(some, **caller, **to))
         self._who.learn(asks, made)
         return made
+
+
+def _unfit(_: Sequence[RawRecord]) -> None:
+    """Reads nothing: for a log whose lines cannot be taken together, until it changes."""
+    return
 
 
 def _requested(line: Any) -> tuple[tuple[Any, ...] | None, int | None]:

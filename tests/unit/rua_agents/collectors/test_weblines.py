@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
-from rua_agents.collectors import COLLECTORS, BatchParser
+from rua_agents.collectors import COLLECTORS, BatchParser, jsonlines, weblines
 from rua_agents.collectors.weblines import ODD, REMEMBERED, TOGETHER, Memory
 from rua_agents.keyfile import KeyEpoch
 from rua_agents.pseudonyms import KeyRing
@@ -225,6 +225,20 @@ def test_a_log_that_changes_its_format_is_learnt_anew() -> None:
     before, after = (b"".join(line(n, **more) for n in range(3 * ODD)) for more in ({}, {"rid": "x"}))
     made, _ = both(before + after)
     assert sum(isinstance(one, Written) for one in made[-ODD:]) == ODD
+
+
+def test_lines_that_cannot_be_taken_together_are_not_learnt_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nested value makes a log unfit; that is found out seldom, because it costs as much as many lines."""
+    learnt: list[Any] = []
+
+    def counted(*given: Any) -> Any:
+        learnt.append(given)
+        return jsonlines.reader(*given)
+
+    monkeypatch.setattr(weblines, "reader", counted)
+    made, tally = both(b"".join(line(n, headers={"a": 1}) for n in range(4 * ODD)))
+    assert (len(made), tally.events) == (4 * ODD, 4 * ODD)
+    assert 1 <= len(learnt) <= 5
 
 
 def test_a_query_key_that_is_kept_is_kept() -> None:
