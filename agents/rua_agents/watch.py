@@ -111,7 +111,9 @@ class Watch:
         self._done = {key: at for key, at in self._done.items() if key in seen}
 
     def dump(self) -> list[FileState]:
-        """For the checkpoint, to be given to `remember`."""
+        """For the checkpoint, to be given to `remember`; before the first look, what was remembered."""
+        if self._restored:
+            return [state for state in self._restored if not state.offset and not state.prefix_bytes]
         return [mark for source in self._sources if not source.fresh for mark in source.marks()]
 
     def done(self, key: Key, modified_ns: int) -> None:
