@@ -1,7 +1,8 @@
 """Frames in, findings out: facts once per batch, features once per key, verdicts row by row, then episodes.
 
 Everything depends on the order of the log alone: however a partition's log is cut into frames, and whether the state
-was packed and restored in between, the findings and the state are the same.
+was packed and restored in between, the findings and the state are the same. That holds for what is forgotten too: it
+goes when the partition's day changes, which is between two events of the log.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from rua_schemas.events import Number, Severity, SubjectType
 from rua_streams.facts import USABLE, facts
 from rua_streams.features import AnyFeature, Feature
 from rua_streams.marks import ANCHOR, Anchor
-from rua_streams.runs import HOUR, SPAN, Run
-from rua_streams.state import PARTITION, Columns, Ints, Layout, State
+from rua_streams.runs import DAY, HOUR, SPAN, Run
+from rua_streams.state import PARTITION, SUBJECT, Columns, Ints, Layout, State
+from rua_streams.watermark import LATE_DAYS, VOTES, Turn, Watermark, days_of, stamped, turns
 
 T = TypeVar("T")
 KEYS = ("actor", "lane")
@@ -163,14 +165,31 @@ def features_of(detector: Detector) -> list[AnyFeature]:
 class Engine:
     """Applies a fixed set of detectors. All that it remembers is in the `State` handed to it."""
 
-    def __init__(self, detectors: Sequence[Detector], *, zone: str = "Asia/Bangkok") -> None:
-        """Prepares the detectors for a platform that lives by the IANA zone.
+    def __init__(
+        self,
+        detectors: Sequence[Detector],
+        *,
+        zone: str = "Asia/Bangkok",
+        keep_days: int | None = None,
+        votes: int = VOTES,
+    ) -> None:
+        """Prepares the detectors.
+
+        Args:
+            detectors: what to apply.
+            zone: the IANA zone that the platform lives by.
+            keep_days: after so many days of silence a subject is forgotten, by the partition's clock (`watermark.py`);
+                by default when nothing of it can matter to the detectors any more.
+            votes: how many events make a day.
 
         Raises:
             BadConfiguration: there is no such zone.
         """
         self.detectors = tuple(detectors)
         self.features = {f: str(f) for d in detectors for f in features_of(d)}
+        keeps = (*(f.keeps for f in self.features), *(d.rule.quiet for d in detectors))
+        self.keep_days = keep_days or -(-max(keeps, default=0) // DAY) + LATE_DAYS
+        self.votes = votes
         wanted = {"at", "at_ms", "wall", "behind", "observed", "offset"}
         wanted |= {fact for d in detectors for fact in (d.rule.on, *d.rule.reads)}
         wanted |= {fact for f in self.features for fact in (f.on, *f.facts())}
@@ -178,7 +197,8 @@ class Engine:
         known = facts(zone)
         self.facts = [known[name].alias(name) for name in sorted(wanted)]
         self.layout: Layout = (
-            (PARTITION, "since", "<i8", ()),
+            *((PARTITION, name, "<i8", ()) for name in ("since", *Watermark._fields)),
+            (SUBJECT, "seen", "<i4", ()),
             *((by, clock, "<i8", ()) for by in KEYS for clock in ("clock", "wall")),
             *((name, n, *c) for f, name in self.features.items() for n, c in f.columns().items()),
             *((d.rule.id, n, "<i8", ()) for d in detectors for n in ("hit", "level")),
@@ -194,10 +214,32 @@ class Engine:
             state: the partition's, made with this engine's `layout`.
         """
         frame = frame.filter(USABLE)
+        found: list[Finding] = []
         if not frame.height:
-            return []
+            return found
+        begun = 0
+        for place, day in self.turned(frame, state):
+            found += self.within_day(frame[begun:place], state) if place > begun else []
+            state.columns[PARTITION]["day"][state.intern([PARTITION])] = day
+            state.forget(day - self.keep_days)
+            begun = place
+        return found + self.within_day(frame[begun:], state)
+
+    def turned(self, frame: pl.DataFrame, state: State) -> list[Turn]:
+        """Where the partition's day changes within the frame. Its clock goes on, but for the day: `apply` turns it."""
+        row, columns = state.intern([PARTITION]), state.columns[PARTITION]
+        before = Watermark(*(int(columns[name][row][0]) for name in Watermark._fields))
+        found, after = turns(days_of(frame["observed_at"].to_numpy()), before, self.votes)
+        if after != before:
+            columns["votes"][row], columns["lowest"][row] = after.votes, after.lowest
+            state.touch(row)
+        return found
+
+    def within_day(self, frame: pl.DataFrame, state: State) -> list[Finding]:
+        """Events of one day of the partition's clock."""
         values = {c.name: c.to_numpy() for c in frame.select(self.facts)}
         values["watched"] = watched(values["observed"], state)
+        values["seen"] = stamped(days_of(values["observed"]), day_of(state))
         values["id_high"], values["id_low"] = id_words(frame["event_id"])
         runs = keyed_runs(subjects(frame), values, state)
         advanced: dict[AnyFeature, Any] = {}
@@ -237,6 +279,11 @@ def watched(observed_ms: Ints, state: State) -> Ints:
         since[row] = observed_ms[0] // 1_000 or 1
         state.touch(np.array([row]))
     return np.asarray(np.maximum(observed_ms // 1_000 - since[row], 0))
+
+
+def day_of(state: State) -> int:
+    """The partition's day."""
+    return int(state.columns[PARTITION]["day"][state.intern([PARTITION])][0])
 
 
 def subjects(frame: pl.DataFrame) -> pl.Series:
@@ -282,6 +329,8 @@ def keyed(by: str, row: Ints, values: Mapping[str, NDArray[Any]], state: State) 
     run.clock = run.highest(run.clock, stored["clock"][rows])
     run.wall = run.highest(run.wall, stored["wall"][rows])
     stored["clock"][rows], stored["wall"][rows] = run.clock[last], run.wall[last]
+    seen = state.columns[SUBJECT]["seen"]
+    seen[rows] = np.maximum(seen[rows], np.maximum.reduceat(run["seen"], run.first))
     state.touch(rows)
     return run
 

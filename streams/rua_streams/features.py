@@ -21,6 +21,7 @@ T_co = TypeVar("T_co", covariant=True)
 Floats = NDArray[np.float64]
 Shape = tuple[str, tuple[int, ...]]
 NEVER = SPAN  # seconds since what has not happened
+LONGEST_BACK = 30 * DAY  # no detector may ask for what lies longer back than this
 
 
 class Feature(Protocol[T_co]):
@@ -35,6 +36,11 @@ class Feature(Protocol[T_co]):
     @property
     def on(self) -> str:
         """The fact that holds for the events which advance this feature."""
+        ...
+
+    @property
+    def keeps(self) -> int:
+        """Seconds of silence of a key after which nothing that is stored can matter any more."""
         ...
 
     def columns(self) -> Mapping[str, Shape]:
@@ -63,6 +69,11 @@ class Sum:
     on: str
     span: int
     buckets: int = 12
+
+    @property
+    def keeps(self) -> int:
+        """The span, and the bucket that it ends in."""
+        return self.span + self.span // self.buckets
 
     def columns(self) -> Mapping[str, Shape]:
         """Bucket of the latest event; the buckets, by number modulo their count."""
@@ -117,6 +128,11 @@ class Daily:
     measure: str
     on: str
     days: int = 30
+
+    @property
+    def keeps(self) -> int:
+        """The days, and the current one."""
+        return (self.days + 1) * DAY
 
     def columns(self) -> Mapping[str, Shape]:
         """Current day; totals by day modulo `days`; mean and spread; active days, median and peak."""
@@ -181,6 +197,11 @@ class Active:
     on: str
     days: int = 30
 
+    @property
+    def keeps(self) -> int:
+        """The days, and the current one."""
+        return (self.days + 1) * DAY
+
     def columns(self) -> Mapping[str, Shape]:
         """Current day; a bit per day, its own in bit 0; closed days whose bit is set."""
         return {"day": ("<i4", ()), "bits": ("<u8", ()), "count": ("<i4", ())}
@@ -211,6 +232,11 @@ class Since:
     daily: ClassVar = False
     where: str
     on: str
+
+    @property
+    def keeps(self) -> int:
+        """What lies longer back may be as good as never."""
+        return LONGEST_BACK
 
     def columns(self) -> Mapping[str, Shape]:
         """When it last held."""

@@ -36,6 +36,11 @@ class Hours:
     daily: ClassVar = True
     on: str
 
+    @property
+    def keeps(self) -> int:
+        """The closed weeks, and the current one."""
+        return (WEEKS + 1) * 7 * DAY
+
     def columns(self) -> Mapping[str, Shape]:
         """Current day, its hours as bits; per hour of the week, and per weekday, a bit per week; days, hours used."""
         return {

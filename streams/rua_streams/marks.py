@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rua_streams.features import Shape
+from rua_streams.features import LONGEST_BACK, Shape
 from rua_streams.runs import DAY, Run
 from rua_streams.state import Columns, Ints
 
@@ -41,6 +41,11 @@ class Latest:
     where: str
     on: str
 
+    @property
+    def keeps(self) -> int:
+        """What lies longer back may be as good as never."""
+        return LONGEST_BACK
+
     def columns(self) -> Mapping[str, Shape]:
         """That event."""
         return ANCHOR
@@ -71,6 +76,11 @@ class Opening:
     on: str
     span: int
     buckets: int = 12
+
+    @property
+    def keeps(self) -> int:
+        """The span, and the step that it ends in."""
+        return 2 * self.span
 
     def columns(self) -> Mapping[str, Shape]:
         """Step of the latest such event; the event after the last gap in which nothing counted."""
@@ -124,6 +134,11 @@ class Firsts:
     on: str
     forget: int = 30 * DAY
     sets: int = 32
+
+    @property
+    def keeps(self) -> int:
+        """As long as an item."""
+        return self.forget
 
     def columns(self) -> Mapping[str, Shape]:
         """Per set which of its two slots was used last; per slot: tag of the item, latest use, beginning, amount."""

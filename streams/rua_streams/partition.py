@@ -37,8 +37,8 @@ class Cursor:
 class Rows(Protocol):
     """Keyed rows that know which of them changed."""
 
-    def take_dirty(self) -> Mapping[bytes, bytes]:
-        """The rows that changed since the last call."""
+    def take_dirty(self) -> Mapping[bytes, bytes | None]:
+        """The rows that changed since the last call, None if they are gone."""
         ...
 
 

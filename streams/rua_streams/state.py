@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,8 @@ Layout = tuple[Column, ...]
 
 ROW_VERSION = b"\x01"
 WORD, BLOCK = 8, 64  # bytes of a word; bytes that one byte of a bitmap speaks for
+SUBJECT = "\0subject"  # owns what is known of a row whatever the detectors are
+DAY = 86_400  # seconds
 PARTITION = "\0partition"  # the row of the partition itself; no subject's name begins with NUL and lacks a colon
 
 
@@ -39,7 +41,8 @@ def decode_layout(raw: bytes) -> Layout:
 class State:
     """Struct of arrays. Every column is zero for a subject never seen, so a new column needs no migration.
 
-    `touched` marks the rows that changed since the last `take_dirty`.
+    `touched` marks the rows that changed since the last `take_dirty`, `gone` names those forgotten since; `forgotten`
+    counts them all.
     """
 
     def __init__(self, layout: Layout, capacity: int = 64) -> None:
@@ -47,6 +50,8 @@ class State:
         self.names: list[str] = []
         self.rows: dict[str, int] = {}
         self.touched = np.zeros(capacity, np.bool_)
+        self.gone: set[bytes] = set()
+        self.forgotten = 0
         self.columns: dict[str, Columns] = {}
         for owner, name, dtype, shape in layout:
             self.columns.setdefault(owner, {})[name] = np.zeros((capacity, *shape), dtype)
@@ -67,11 +72,12 @@ class State:
         """Marks rows as changed."""
         self.touched[rows] = True
 
-    def take_dirty(self) -> dict[bytes, bytes]:
-        """The rows that changed since the last call, packed, by key; they count as clean from now on."""
+    def take_dirty(self) -> dict[bytes, bytes | None]:
+        """The rows that changed since the last call, packed, by key, None if forgotten; from now on they are clean."""
         rows = np.flatnonzero(self.touched[: len(self.names)])
         self.touched[rows] = False
-        return self._packed(rows)
+        gone, self.gone = dict.fromkeys(self.gone), set()
+        return {**gone, **self._packed(rows)}
 
     def dump(self) -> dict[bytes, bytes]:
         """Every row, for a full checkpoint or a comparison. Changes nothing."""
@@ -94,22 +100,48 @@ class State:
                 if column in mine:
                     self.columns[column[0]][column[1]][row] = value
 
-    def expire(self, before_s: int) -> list[bytes]:
-        """Forgets subjects whose latest event lies before `before_s` (epoch seconds); the keys to write tombstones for.
+    @property
+    def silent(self) -> Ints:
+        """The day of each subject's last trace. A row of a release that kept no days tells it by its clocks."""
+        rows = slice(len(self.names))
+        latest = np.maximum(self.columns["actor"]["clock"][rows], self.columns["lane"]["clock"][rows])
+        seen = self.columns[SUBJECT]["seen"][rows]
+        return np.where(seen > 0, seen, latest // DAY)
 
-        Call it with a time taken from the log, at places that the log decides, or two runs may differ.
+    def forget(self, before_day: int) -> None:
+        """Drops the subjects whose last trace lies before a day; the next `take_dirty` has their tombstones.
+
+        Call it with a day taken from the log, at places that the log decides, or two runs may differ.
         """
-        latest = np.maximum(self.columns["actor"]["clock"], self.columns["lane"]["clock"])[: len(self.names)]
-        gone = latest < before_s
+        gone = self.silent < before_day
         if PARTITION in self.rows:
             gone[self.rows[PARTITION]] = False
-        if not gone.any():
-            return []
-        keep, names = np.flatnonzero(~gone), self.names
-        self.names = [names[row] for row in keep.tolist()]
-        self.rows = {name: row for row, name in enumerate(self.names)}
-        self._rebuild(keep, max(64, 2 * len(keep)))
-        return [names[row].encode() for row in np.flatnonzero(gone).tolist()]
+        if gone.any():
+            self._drop(np.flatnonzero(gone), np.flatnonzero(~gone))
+
+    def _drop(self, gone: Ints, kept: Ints) -> None:
+        """Fills the holes with the last rows: the work is that of the dropped rows, however many there are."""
+        for row in gone.tolist():
+            del self.rows[self.names[row]]
+            self.gone.add(self.names[row].encode())
+        self.forgotten += len(gone)
+        count = len(kept)
+        holes, movers = gone[gone < count], kept[kept >= count]
+        for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
+            self.names[hole] = self.names[mover]
+            self.rows[self.names[hole]] = hole
+        end = len(self.names)
+        del self.names[count:]
+        for array in self._arrays():
+            array[holes] = array[movers]
+            array[count:end] = 0
+        if self.capacity > max(64, 8 * count):
+            self._rebuild(np.arange(count), max(64, 2 * count))
+
+    def _arrays(self) -> Iterator[NDArray[Any]]:
+        yield self.touched
+        for columns in self.columns.values():
+            yield from columns.values()
 
     def _rebuild(self, keep: Ints, capacity: int) -> None:
         """Moves the kept rows to the front of larger, or smaller, arrays."""

@@ -15,6 +15,7 @@ from rua_schemas.events import TelemetryEvent
 
 from rua_streams.engine import Detector, Engine, Finding
 from rua_streams.state import State
+from rua_streams.watermark import VOTES
 
 NUMBERS = count(1)
 SCHEMA = ColumnCodec().schema
@@ -63,6 +64,8 @@ def replay(
     *,
     zone: str = ZONE,
     restart: bool = False,
+    keep_days: int | None = None,
+    votes: int = VOTES,
 ) -> tuple[list[Finding], dict[bytes, bytes]]:
     """Findings and final state of a log applied in the pieces that the cuts make.
 
@@ -72,8 +75,10 @@ def replay(
         cuts: ascending places between events.
         zone: the platform's.
         restart: whether the state goes through bytes between the pieces.
+        keep_days: see `Engine`.
+        votes: see `Engine`.
     """
-    engine = Engine(detectors, zone=zone)
+    engine = Engine(detectors, zone=zone, keep_days=keep_days, votes=votes)
     state, found = State(engine.layout), list[Finding]()
     for start, stop in zip([0, *cuts], [*cuts, len(events)], strict=True):
         found += engine.apply(frame(events[start:stop], start), state)

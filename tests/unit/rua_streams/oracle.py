@@ -44,6 +44,7 @@ class Past:
     clock: int = 0
     wall_clock: int = 0
     lane_clock: int = 0
+    lane_gone: bool = False  # its lane was forgotten since, though its subject was not
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -137,11 +138,41 @@ def egress(p: Past) -> bool:
 class Oracle:
     """Reads one partition."""
 
-    def __init__(self, detectors: Sequence[Any], zone: str) -> None:
+    def __init__(self, detectors: Sequence[Any], zone: str, keep_days: int = 10_000, votes: int = 1) -> None:
         self.by, self.zone = {d.rule.id: d for d in detectors}, ZoneInfo(zone)
         self.past: dict[str, list[Past]] = defaultdict(list)
         self.open: dict[tuple[str, str], list[Any]] = {}
         self.since: int | None = None
+        self.keep_days, self.votes = keep_days, votes
+        self.day, self.voted, self.first_day = 0, 0, 0
+        self.last: dict[str, int] = {}  # the day of a subject's, or a lane's, last trace
+
+    def pass_time(self, said: int) -> None:
+        """An event says that it is this day; when enough more say so than do not, it is, and the silent are gone."""
+        if said <= self.day:
+            self.voted = max(self.voted - 1, 0)
+            return
+        self.voted += 1
+        self.first_day = self.first_day if self.day else min(self.first_day or said, said)
+        if self.voted < self.votes:
+            return
+        self.voted, self.day = 0, self.day + 1 if self.day else self.first_day
+        for name in [name for name, day in self.last.items() if day < self.day - self.keep_days]:
+            del self.last[name]
+            for key in [key for key in self.open if key[1] == name]:
+                del self.open[key]
+            for q in self.past[name.removesuffix("\0behind")]:
+                q.lane_gone |= q.late
+            if not name.endswith("\0behind"):
+                del self.past[name]
+
+    def remember(self, p: Past) -> None:
+        """Until when, at least."""
+        self.past[p.name].append(p)
+        said = p.e.observed_at // (D * 1_000)
+        said = min(max(said, self.day), self.day + 366) if self.day else said
+        for name in (p.name, f"{p.name}\0behind") if p.late else (p.name,):
+            self.last[name] = max(self.last.get(name, 0), said)
 
     def read(self, events: Sequence[TelemetryEvent]) -> list[tuple[Any, ...]]:
         """What each event reveals: offset, detector, level, numbers, alert id, offsets of the evidence, window."""
@@ -149,13 +180,14 @@ class Oracle:
         for offset, e in enumerate(events):
             if not 0 < e.observed_at <= TOP:
                 continue
+            self.pass_time(e.observed_at // (D * 1_000))
             p = self.seen(e, offset)
             past = self.past[p.name]
             for rule_id in sorted(self.by):
                 judge = getattr(self, rule_id.replace("-", "_"))
                 level, numbers = judge(self.by[rule_id], p, past) if self.judged(rule_id, p) else (0, {})
                 found += self.episode(rule_id, p, past, level, numbers)
-            past.append(p)
+            self.remember(p)
         return found
 
     @staticmethod
@@ -177,7 +209,7 @@ class Oracle:
         past = self.past[p.name]
         p.clock = max([at, *(q.clock for q in past)])
         p.wall_clock = max([wall, *(q.wall_clock for q in past)])
-        p.lane_clock = max([at, *(q.lane_clock for q in past if q.late == late)])
+        p.lane_clock = max([at, *(q.lane_clock for q in past if q.late == late and not q.lane_gone)])
         return p
 
     def episode(self, rule_id: str, p: Past, past: list[Past], level: int, numbers: Numbers) -> list[tuple[Any, ...]]:
@@ -208,7 +240,7 @@ class Oracle:
             return p.at_ms - 1_000 * int(numbers["seconds_since_first_use"][0]), None
         by_day = rule_id == "baseline-deviation"
         of = "egress" if by_day or rule_id == "bulk-export-volume" else "massive"
-        lane, walls = [q for q in [*past, p] if q.late == p.late], []
+        lane, walls = [q for q in [*past, p] if q.late == p.late and not q.lane_gone], []
         first, before, steps = None, 0, 1 if by_day else 12
         for q in lane:
             walls.append(q.wall)
@@ -226,7 +258,7 @@ class Oracle:
     @staticmethod
     def hour(p: Past, past: list[Past], of: str) -> int:
         """Sum of the lane's last hour, in steps of five minutes."""
-        same = [q for q in [*past, p] if q.late == p.late and q.facts["egress"]]
+        same = [q for q in [*past, p] if q.late == p.late and not q.lane_gone and q.facts["egress"]]
         return sum(q.facts[of] for q in same if q.at // 300 > p.lane_clock // 300 - 12)
 
     @staticmethod

@@ -16,7 +16,7 @@ from rua_streams.detectors.off_hours import OffHours
 from rua_streams.detectors.privilege_then_export import PrivilegeThenExport
 from rua_streams.engine import Detector, Engine, Finding
 from rua_streams.runs import DAY, HOUR
-from rua_streams.state import State
+from rua_streams.state import PARTITION, State
 from rua_streams.testing import event, frame, replay
 
 from tests.unit.rua_streams.oracle import Oracle
@@ -47,6 +47,8 @@ CHANGES = (1_772_953_200, 1_793_509_200)  # around clock changes of 2026 in New 
 INSIDE = "client:172.20.1.0/24"
 PLACES = ("bucket:30", "bucket:46", "bucket:47", "program:1", "b4")  # the buckets share a set
 ZONES = ("Asia/Bangkok", "America/New_York")
+# How long the silent are remembered, in days, and how many events make a day: so short that random logs forget.
+MEMORIES = ((100, 1), (20, 2), (3, 1), (1, 3))
 
 
 def log_of(rng: random.Random, length: int) -> list[TelemetryEvent]:
@@ -102,18 +104,20 @@ def told(finding: Finding) -> tuple[object, ...]:
     return finding.deciding.offset, finding.rule.id, finding.level, numbers, finding.alert_id, evidence, window
 
 
-def agree(events: Sequence[TelemetryEvent], zone: str) -> set[str]:
+def agree(events: Sequence[TelemetryEvent], zone: str, keep_days: int, votes: int) -> set[str]:
     """Asserts that engine and oracle say the same; the ids of the detectors that fired."""
-    found = [told(finding) for finding in replay(SMALL, events, zone=zone)[0]]
-    assert found == Oracle(SMALL, zone).read(events)
-    return {str(finding[1]) for finding in found}
+    found, state = replay(SMALL, events, zone=zone, keep_days=keep_days, votes=votes)
+    oracle = Oracle(SMALL, zone, keep_days, votes)
+    assert [told(finding) for finding in found] == oracle.read(events)
+    assert set(state) - {PARTITION.encode()} == {name.encode() for name in oracle.last}
+    return {finding.rule.id for finding in found}
 
 
 def test_every_detector_fires_on_long_logs_and_agrees_with_the_naive_reader() -> None:
     """A property test that never sees a finding proves nothing."""
     fired: set[str] = set()
-    for seed in range(20):
-        fired |= agree(log_of(random.Random(seed), 200), ZONES[seed % 2])
+    for seed in range(12):
+        fired |= agree(log_of(random.Random(seed), 200), ZONES[seed % 2], *MEMORIES[seed % 4])
     assert fired == {d.rule.id for d in SMALL}
 
 
@@ -121,35 +125,41 @@ def test_every_detector_fires_on_long_logs_and_agrees_with_the_naive_reader() ->
 def test_event_by_event_gives_the_same_findings_and_state(seed: int) -> None:
     """The finest of all cuts, restored from bytes after each event."""
     events = log_of(random.Random(seed), 60)
-    whole = replay(SMALL, events)
-    assert replay(SMALL, events, range(1, len(events)), restart=True) == whole
+    days, votes = MEMORIES[seed % 4]
+    whole = replay(SMALL, events, keep_days=days, votes=votes)
+    cuts = range(1, len(events))
+    assert replay(SMALL, events, cuts, restart=True, keep_days=days, votes=votes) == whole
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_the_rows_saved_at_checkpoints_are_the_whole_state(seed: int) -> None:
-    """Every row that a batch changes is dirty after it."""
-    events, engine = log_of(random.Random(seed), 60), Engine(SMALL)
-    state, saved = State(engine.layout), dict[bytes, bytes]()
+    """Every row that a batch changes is dirty after it, and every row that it forgets has a tombstone."""
+    days, votes = MEMORIES[seed % 4]
+    events, engine = log_of(random.Random(seed), 60), Engine(SMALL, keep_days=days, votes=votes)
+    state, log = State(engine.layout), dict[bytes, bytes | None]()
     for start in range(0, len(events), 7):
         engine.apply(frame(events[start : start + 7], start), state)
-        saved.update(state.take_dirty())
-        assert saved == state.dump()
+        log.update(state.take_dirty())
+        assert {key: row for key, row in log.items() if row is not None} == state.dump()
 
 
 @QUICK
-@given(LOGS, st.sampled_from(ZONES))
-def test_the_findings_are_those_of_a_naive_reader(events: list[TelemetryEvent], zone: str) -> None:
-    """Same events, same levels, same numbers and limits, same alert ids, same windows."""
-    agree(events, zone)
-
-
-@QUICK
-@given(LOGS, st.data(), st.sampled_from(ZONES))
-def test_any_cut_gives_the_same_findings_and_state(
-    events: list[TelemetryEvent], data: st.DataObject, zone: str
+@given(LOGS, st.sampled_from(ZONES), st.sampled_from(MEMORIES))
+def test_the_findings_are_those_of_a_naive_reader(
+    events: list[TelemetryEvent], zone: str, memory: tuple[int, int]
 ) -> None:
-    """In pieces, and restored from bytes between pieces, as in one."""
-    whole = replay(SMALL, events, zone=zone)
+    """Same events, same levels, same numbers and limits, same alert ids, same windows; the same subjects remain."""
+    agree(events, zone, *memory)
+
+
+@QUICK
+@given(LOGS, st.data(), st.sampled_from(ZONES), st.sampled_from(MEMORIES))
+def test_any_cut_gives_the_same_findings_and_state(
+    events: list[TelemetryEvent], data: st.DataObject, zone: str, memory: tuple[int, int]
+) -> None:
+    """In pieces, and restored from bytes between pieces, as in one, whatever is forgotten on the way."""
+    days, votes = memory
+    whole = replay(SMALL, events, zone=zone, keep_days=days, votes=votes)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=5)))
-    assert replay(SMALL, events, cuts, zone=zone) == whole
-    assert replay(SMALL, events, cuts, zone=zone, restart=True) == whole
+    assert replay(SMALL, events, cuts, zone=zone, keep_days=days, votes=votes) == whole
+    assert replay(SMALL, events, cuts, zone=zone, restart=True, keep_days=days, votes=votes) == whole

@@ -11,10 +11,10 @@ from rua_common.errors import Refused
 from rua_streams.detectors import DETECTORS
 from rua_streams.engine import Engine
 from rua_streams.runs import DAY
-from rua_streams.state import PARTITION, Ints, Layout, State, decode_layout, encode_layout
+from rua_streams.state import PARTITION, SUBJECT, Ints, Layout, State, decode_layout, encode_layout
 from rua_streams.testing import at, event, frame
 
-CLOCKS: Layout = (("actor", "clock", "<i8", ()), ("lane", "clock", "<i8", ()))
+CLOCKS: Layout = ((SUBJECT, "seen", "<i4", ()), ("actor", "clock", "<i8", ()), ("lane", "clock", "<i8", ()))
 WIDE: Layout = (*CLOCKS, ("x", "ring", "<i8", (30,)), ("x", "hours", "<u2", (168,)), ("y", "mean", "<f8", ()))
 
 
@@ -55,7 +55,7 @@ def test_packed_rows_come_back_bit_by_bit(ring: Ints, hours: NDArray[np.uint16])
 def test_a_new_column_starts_at_zero_and_a_dropped_one_is_forgotten() -> None:
     """An upgrade reads the rows of the version before."""
     old: Layout = (*CLOCKS, ("gone", "n", "<i4", (2,)))
-    new: Layout = (CLOCKS[0], ("fresh", "n", "<i8", ()), CLOCKS[1])
+    new: Layout = (CLOCKS[0], CLOCKS[1], ("fresh", "n", "<i8", ()), CLOCKS[2])
     state = State(new)
     state.load(made(old, "a", "b").dump(), [decode_layout(encode_layout(old)), new])
     assert state.columns["actor"]["clock"][:2].tolist() == [1, 2]
@@ -88,16 +88,40 @@ def test_subjects_without_events_for_long_become_tombstones() -> None:
     old, new = event("2026-01-05 10:00", actor="old", rows=5), event("2026-03-05 10:00", actor="new", rows=5)
     engine.apply(frame([old, new]), state)
     before = state.dump()
-    gone = state.expire(at("2026-03-05 10:00") // 1_000 - 30 * DAY)
-    assert gone == [b"old"]
+    state.forget(at("2026-03-05 10:00") // 1_000 // DAY - 30)
     assert state.dump() == {key: row for key, row in before.items() if key != b"old"}
-    assert set(state.take_dirty()) == {b"new", PARTITION.encode()}
+    dirty = state.take_dirty()
+    assert (set(dirty), dirty[b"old"]) == ({b"old", b"new", PARTITION.encode()}, None)
+    assert (state.forgotten, state.take_dirty()) == (1, {})
     engine.apply(frame([old]), state)
     assert state.dump()[b"old"] == before[b"old"]
 
 
-def test_nothing_expires_when_everybody_is_active() -> None:
+def test_nothing_is_forgotten_when_everybody_is_active() -> None:
     """No row moves."""
     state = made(CLOCKS, "a", "b")
-    assert state.expire(1) == []
-    assert len(state) == 2
+    state.forget(1)
+    assert (len(state), state.forgotten) == (2, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 40), max_size=200), st.integers(1, 41))
+def test_whoever_is_dropped_the_others_keep_their_rows(days: list[int], before: int) -> None:
+    """The last rows fill the holes, and what they leave behind is empty for whoever comes next."""
+    state = made(CLOCKS, *(f"actor-{row}" for row in range(len(days))))
+    state.columns[SUBJECT]["seen"][: len(days)] = days
+    rows, kept = state.dump(), {f"actor-{row}".encode() for row, day in enumerate(days) if day >= before}
+    state.forget(before)
+    assert state.dump() == {key: row for key, row in rows.items() if key in kept}
+    (row,) = state.intern(["new"])
+    assert not any(column[row].any() for columns in state.columns.values() for column in columns.values())
+    assert all(state.names[row] == name for name, row in state.rows.items())
+
+
+def test_a_row_of_a_release_that_kept_no_days_is_as_old_as_its_clocks() -> None:
+    """An upgrade must not forget everybody at its first midnight."""
+    state = made(CLOCKS, "a", "b")
+    state.columns[SUBJECT]["seen"][:2] = 0
+    state.columns["actor"]["clock"][:2] = (40 * DAY, 60 * DAY)
+    state.forget(50)
+    assert state.names == ["b"]
