@@ -127,10 +127,10 @@ def backtest(
     told, names = judged(logs, versions, zone, span, processes), [version.name for version in versions]
     if theirs is not None:
         told.alerts, names = [theirs, *told.alerts], [str(against), *names]
-    tell(told, names, local, chart, as_json=as_json)
+    tell(told, names, span, local, chart=chart, as_json=as_json)
 
 
-def tell(told: Told, names: Sequence[str], zone: ZoneInfo, chart: Path | None, *, as_json: bool) -> None:
+def tell(told: Told, names: Sequence[str], span: Span, zone: ZoneInfo, *, chart: Path | None, as_json: bool) -> None:
     """Prints and draws what was found with one version of the rules, or with two."""
     from rua_streams.backtest.compare import Difference, differences, incidents  # noqa: PLC0415 - as above
     from rua_streams.backtest.telling import comparison, document, listing  # noqa: PLC0415
@@ -143,9 +143,11 @@ def tell(told: Told, names: Sequence[str], zone: ZoneInfo, chart: Path | None, *
         lines = listing(told.alerts[0], zone) if found is None else comparison(found, names, zone)
         typer.echo("\n".join(lines))
     if chart is not None:
-        from rua_streams.backtest.chart import draw  # noqa: PLC0415 - half a second, only where it is wanted
+        from rua_streams.backtest.chart import Picture, draw  # noqa: PLC0415 - half a second, only where it is wanted
 
-        draw(chart, [Difference(fate="same", after=i) for i in sides[0]] if found is None else found, names, zone)
+        drawn = [Difference(fate="same", after=i) for i in sides[0]] if found is None else found
+        start, end = span.told_from or told.first_ms, span.until or told.last_ms
+        draw(chart, Picture(drawn, names, start, end, zone))
         typer.echo(f"{chart}", err=True)
 
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from rua_common.errors import BadConfiguration
 from rua_schemas.events import Alert, Severity
-from rua_streams.backtest.chart import draw
+from rua_streams.backtest.chart import Picture, draw
 from rua_streams.backtest.compare import Difference, differences, incidents
 from rua_streams.backtest.judge import Told
 from rua_streams.backtest.rules import Rules, shown, thresholds
@@ -23,7 +23,7 @@ from rua_streams.detectors.first_seen_destination import FirstSeenDestination
 from tests.sink_rig import NOON, incident
 
 BANGKOK = ZoneInfo("Asia/Bangkok")
-MINUTE = 60_000
+MINUTE, DAY_MS = 60_000, 86_400_000
 NAMES = ("shipped rules", "rules.py")
 OWN = """
 from dataclasses import dataclass, replace
@@ -229,12 +229,30 @@ def test_both_versions_are_drawn(tmp_path: Path, name: str) -> None:
         ([Difference(fate="same", after=i) for i in incidents(AFTER)], NAMES[1:]),
         ([], NAMES),
     ):
-        draw(tmp_path / name, found, names, BANGKOK)
+        draw(tmp_path / name, Picture(found, names, NOON, NOON + 5 * DAY_MS, BANGKOK))
         assert (tmp_path / name).stat().st_size > 5_000
         (tmp_path / name).unlink()
+
+
+def test_a_picture_says_what_it_shows(tmp_path: Path) -> None:
+    """Title, detectors, versions and shapes stand in the file; a long name is cut; a short time is drawn as a day."""
+    picture = Picture(compared(BEFORE, AFTER), ("old", "n" * 90), NOON, NOON + MINUTE, BANGKOK)
+    draw(tmp_path / "chart.svg", picture)
+    drawn = (tmp_path / "chart.svg").read_text(encoding="utf-8")
+    for text in (
+        picture.title,
+        "bulk-export-volume",
+        "old (upper marks)",
+        "n" * 59 + "…",
+        "vanishes",
+        "alerts an hour",
+    ):
+        assert f"<!-- {text}" in drawn
+    assert picture.title == "3 alerts, 3 before: 1 appear, 1 vanish, 1 change"
+    assert picture.bounds[1] - picture.bounds[0] == pytest.approx(1.04)
 
 
 def test_a_picture_of_no_known_kind_is_refused(tmp_path: Path) -> None:
     """With those that are known."""
     with pytest.raises(BadConfiguration, match="--chart"):
-        draw(tmp_path / "chart.doc", [], NAMES, BANGKOK)
+        draw(tmp_path / "chart.doc", Picture([], NAMES, NOON, NOON, BANGKOK))
