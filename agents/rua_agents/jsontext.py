@@ -13,8 +13,14 @@ from rua_schemas.codec import clean
 _STRICT: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _TOLERANT = json.JSONDecoder(strict=False)
 _ESCAPE = re.compile(rb"\\(?:x([0-9A-Fa-f]{2})|(.))", re.DOTALL)
-_LAST_ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{0,3})?$")
+_LAST_ESCAPE = re.compile(r"(?:\\u[dD][89abAB][0-9A-Fa-f]{2})?(?:\\(?:u[0-9A-Fa-f]{0,3})?)?\Z")
+"""What a cut leaves of an escape, or of a surrogate pair."""
+LONGEST_ESCAPE = 12
+_REST_OF_NUMBER = re.compile(r"[0-9.eE+-]*\Z")
 _BLANKS = re.compile(r"[\s,:]*")
+MAX_CUT_DEPTH = 8
+"""So deep a cut object is looked into: each level reads the rest once more."""
+_NOTHING = object()
 _MUST_BE_ESCAPED = frozenset(b'"\\') | frozenset(range(0x20))
 
 
@@ -60,38 +66,64 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def _cut_object(text: str) -> dict[str, Any]:
-    """The pairs before the cut; a string that is cut itself counts with what is left of it."""
-    at = _BLANKS.match(text, 0).end()  # type: ignore[union-attr]  # the pattern matches the empty text
+    """What stands before the cut, in nested objects and lists too; a string that is cut counts with what is left."""
+    at = _after_blanks(text, 0)
     if text[at : at + 1] != "{":
         raise ValueError("no object")
+    return _members(text, at + 1, MAX_CUT_DEPTH)
+
+
+def _after_blanks(text: str, at: int) -> int:
+    return _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # the pattern matches the empty text
+
+
+def _members(text: str, at: int, depth: int) -> dict[str, Any]:
+    """Of an object whose brace has been read."""
     found: dict[str, Any] = {}
-    at += 1
-    while True:
-        at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # likewise
-        if text[at : at + 1] != '"':
-            return found
+    while (at := _after_blanks(text, at)) < len(text) and text[at] == '"':
         try:
             key, at = scanstring(text, at + 1, False)
-            at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # likewise
-            if text[at : at + 1] == '"':
-                found[key] = _LAST_ESCAPE.sub("", text[at + 1 :])
-                found[key], at = scanstring(text, at + 1, False)
-            else:
-                found[key], at = _TOLERANT.raw_decode(text, at)
-        except (ValueError, IndexError):
-            return _with_cut_string(found)
-
-
-def _with_cut_string(found: dict[str, Any]) -> dict[str, Any]:
-    """Decodes the escapes of the last value, if it is the raw rest of a cut string."""
-    for key in list(found)[-1:]:
-        value = found[key]
-        if isinstance(value, str) and "\\" in value:
-            try:
-                found[key] = scanstring(value + '"', 0, False)[0]
-            except ValueError:
-                del found[key]
+        except ValueError:
+            break
+        value, at = _value(text, _after_blanks(text, at), depth)
+        if value is not _NOTHING:
+            found[key] = value
     return found
+
+
+def _items(text: str, at: int, depth: int) -> list[Any]:
+    """Of a list whose bracket has been read."""
+    found: list[Any] = []
+    while (at := _after_blanks(text, at)) < len(text) and text[at] != "]":
+        value, at = _value(text, at, depth)
+        if value is not _NOTHING:
+            found.append(value)
+    return found
+
+
+def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
+    """A value and where it ends; where it is cut or broken that is the text's end."""
+    end = len(text)
+    try:
+        value, stop = _TOLERANT.raw_decode(text, at)
+    except (ValueError, IndexError, RecursionError):
+        first = text[at : at + 1]
+        if first == '"':
+            return _cut_string(text[at + 1 :]), end
+        if first in ("{", "[") and depth:
+            return (_members if first == "{" else _items)(text, at + 1, depth - 1), end
+        return _NOTHING, end
+    # of a number that touches the cut nobody knows how it went on
+    cut = type(value) in (int, float) and _REST_OF_NUMBER.match(text, stop)
+    return (_NOTHING, end) if cut else (value, stop)
+
+
+def _cut_string(rest: str) -> Any:
+    rest = rest[:-LONGEST_ESCAPE] + _LAST_ESCAPE.sub("", rest[-LONGEST_ESCAPE:])
+    try:
+        return scanstring(rest + '"', 0, False)[0]
+    except ValueError:
+        return _NOTHING
 
 
 def _cleaned(value: dict[str, Any]) -> tuple[dict[str, Any], int]:

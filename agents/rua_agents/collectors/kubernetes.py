@@ -102,21 +102,24 @@ def _nested(log: str) -> tuple[Mapping[str, Any], bool]:
 
 def _of_event(value: Mapping[str, Any], zone: ZoneInfo | None) -> Request:
     verb, stage, uri = text(value.get("verb")), text(value.get("stage")), _uri(value)
-    if verb is None or stage is None:
+    if stage is None or (verb is None and not uri):
         raise Unreadable("no_audit_event")
+    verb = verb or ""  # a client that sends a very long URI cuts it off
     if stage == "RequestReceived":
         raise Ignored("request_received")
     user, told, code = value.get("user"), value.get("objectRef"), number(inside(value, "responseStatus", "code"))
     name = text(inside(user, "username"))
+    # a long user agent cuts objectRef off; the path says the same
+    namespace, resource, object_name, subresource = _path(uri.partition("?")[0].strip("/").removeprefix("apis/"))
     received = text(value.get("requestReceivedTimestamp")) or text(value.get("stageTimestamp")) or ""
     return Request(
         key=digest(text(value.get("auditID")) or "", name or "", verb, uri, received) if received else "",
         at_ms=time_of(value, zone, "requestReceivedTimestamp", "stageTimestamp"),
         verb=verb,
-        resource=text(inside(told, "resource")) or "",
-        subresource=text(inside(told, "subresource")) or "",
-        namespace=text(inside(told, "namespace")),
-        name=text(inside(told, "name")),
+        resource=(text(inside(told, "resource")) or "") if told else resource,
+        subresource=(text(inside(told, "subresource")) or "") if told else subresource,
+        namespace=text(inside(told, "namespace")) if told else namespace,
+        name=text(inside(told, "name")) if told else object_name,
         user=name,
         groups=_texts(inside(user, "groups")) | _texts(inside(value, "impersonatedUser", "groups")),
         runs_as=text(inside(value, "impersonatedUser", "username")),

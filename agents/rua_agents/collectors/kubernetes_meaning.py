@@ -38,6 +38,8 @@ class Meaning(NamedTuple):
 _INSIDE = Meaning("privileged_access", "unknown")
 _GRANT = Meaning("privilege_change", "alter")
 _ADMINISTER = Meaning("administration", "alter")
+_CUT = Meaning("unknown", "unknown")
+"""Of a request whose verb lies behind the cut."""
 _CREDENTIAL = Meaning("authentication", "unknown")
 _OF_DATA = {
     "get": Meaning("data_access", "read"),
@@ -69,6 +71,8 @@ def meaning(request: Request) -> Meaning:  # noqa: PLR0911 - a table of cases, o
         return _OF_DATA[request.verb]
     if resource in _BINDINGS | _ROLES and (writes or request.verb.startswith("delete")):
         return _GRANT if writes else _ADMINISTER
+    if not request.verb and resource in _DATA | _BINDINGS | _ROLES:
+        return _CUT
     raise Ignored("not_watched")
 
 

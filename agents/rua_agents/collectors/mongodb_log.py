@@ -183,7 +183,7 @@ class _Parser(RecordParser):
         if namespace == mongodb.OPLOG and known is not None and known.system:
             raise Ignored("replication")
         copied_to = mongodb.written_to(command) if name == "aggregate" else None
-        means = mongodb.UNKNOWN if name is None and line.cut else self._meaning(name, tool, rows, copied_to)
+        means = mongodb.UNKNOWN if line.cut and not command else self._meaning(name, tool, rows, copied_to)
         who = self._party(line.at_ms, None, inside(attr, "remote"))
         actor, actor_type = self._actor(line, who, tool)
         names = self.place.keys.at(line.at_ms)

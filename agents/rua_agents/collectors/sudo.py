@@ -15,7 +15,7 @@ from rua_agents.collectors.commands import words_of
 from rua_agents.collectors.drafting import Ignored, Unreadable
 from rua_agents.collectors.host import ROOT, Deed
 from rua_agents.collectors.sudo_event import event_of
-from rua_agents.jsontext import read_object
+from rua_agents.jsontext import NotJson, read_object
 
 JSON = "@cee:"
 SEPARATOR = " ; "
@@ -34,7 +34,7 @@ def deed(message: str) -> Deed:
         Unreadable, NotJson, msgspec.ValidationError: no message of sudo.
     """
     if message.startswith(JSON):
-        return event_of(read_object(message[len(JSON) :].strip().encode())[0]).deed()
+        return _json_deed(message[len(JSON) :].strip().encode())
     user, colon, rest = message.partition(" : ")
     if not colon:
         raise Ignored("other_message")
@@ -57,6 +57,17 @@ def deed(message: str) -> Deed:
         words=words_of(commands[0].replace("#012", " ")) if certain and commands else (),
         partial=not certain,
     )
+
+
+def _json_deed(data: bytes) -> Deed:
+    """Of a JSON message. Syslog daemons cut long ones (rsyslog at 8 KB), and arguments are as long as one likes."""
+    try:
+        return event_of(read_object(data)[0]).deed()
+    except NotJson:
+        event = event_of(read_object(data, truncated=True)[0])
+        if event.submituser is None:
+            raise
+        return event.deed()._replace(partial=True)
 
 
 def _outcome(reason: str, *, has_command: bool) -> Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -183,6 +184,18 @@ def test_structured_data_is_no_message() -> None:
     assert (one(evil + " ssh2", head).actor, one(evil + " ssh2", head).outcome) == (who("ana"), "denied")
     made, tally = parse("auth-log", (head + "[" + '""' * 200_000 + "\n").encode())
     assert (made, tally.ignored) == ([], {"other_program": 1})
+
+
+@pytest.mark.parametrize("cut", [300, 1_000, 8_000])
+def test_a_json_message_that_the_daemon_cut_is_still_an_event(cut: int) -> None:
+    """The daemon cuts at 8 KB, and whoever runs sudo chooses how long the arguments are."""
+    told = {"server_time": {"seconds": 1, "nanoseconds": 0}, "submituser": "ana", "command": "/usr/bin/pg_dump"}
+    whole = json.dumps({"sudo": {"accept": told | {"runuser": "root", "runargv": ["pg_dump", "x" * 9_000]}}})
+    event = one(f"sudo[12]: @cee:{whole[:cut]}")
+    assert (event.actor, event.action, event.privilege, event.truncated) == (who("ana"), "export", "superuser", True)
+    assert one(f"sudo[12]: @cee:{whole}").truncated is False
+    made, tally = parse("auth-log", f"{HEAD}sudo: @cee:{whole[:60]}\n".encode())
+    assert (made, tally.failed) == ([], {"not_json": 1})
 
 
 def test_the_host_in_front_of_sudos_fields_is_no_failure() -> None:

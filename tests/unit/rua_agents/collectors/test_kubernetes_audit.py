@@ -401,3 +401,27 @@ def test_any_json_is_read_or_counted(fields: dict[str, Any], odd: Any) -> None:
     records += [eks(odd, json.dumps(fields)), eks() | {"logEvents": odd}, {"kind": "EventList", "items": [odd, fields]}]
     _, tally = parse("kubernetes-audit", lines(*records))
     assert (tally.records, tally.open) == (8, 0)
+
+
+@pytest.mark.parametrize("field", ["userAgent", "requestURI"])
+def test_whoever_sends_a_long_header_does_not_hide_a_session(field: str) -> None:
+    """The API server takes a megabyte of headers, and writes `<` as six characters: the rest of the record is cut."""
+    whole = exec_of("pg_dump") | {"requestURI": "/api/v1/namespaces/shop/pods/api/exec?command=pg_dump"}
+    keys = ["kind", "auditID", "stage", "requestURI", "verb", "user", "sourceIPs", "userAgent", "objectRef"]
+    long = {key: whole[key] for key in [*keys, *whole]} | {"auditID": "b"}
+    long[field] += "&x=" + "<" * 40_000
+    made, tally = parse("kubernetes-audit", lines(whole, long), limit_bytes=20_000)
+    assert [(e.kind, e.action, e.dataset, e.truncated) for e in made] == [
+        ("privileged_access", "export", "shop/pods/api", False),
+        ("privileged_access", "export", "shop/pods/api", True),
+    ]
+    assert (tally.ignored.total(), tally.failed.total()) == (0, 0)
+
+
+def test_a_verb_behind_the_cut_is_unknown_and_the_request_is_not_hidden() -> None:
+    """Of what is watched; other requests stay ignored."""
+    uri = "/api/v1/namespaces/shop/{}/db?" + "<" * 40_000
+    for resource, kinds in (("secrets", ["unknown"]), ("services", [])):
+        cut = {"kind": "Event", "stage": "ResponseComplete", "requestURI": uri.format(resource), "verb": "get"}
+        made, _ = parse("kubernetes-audit", lines(exec_of("id"), cut), limit_bytes=20_000)
+        assert [one.kind for one in made[1:]] == kinds

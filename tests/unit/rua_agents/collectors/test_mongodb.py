@@ -284,6 +284,8 @@ def test_a_line_that_is_cut_is_an_event_that_says_so() -> None:
     """Nobody can hide an export behind a long filter."""
     data = lines(slow({"find": "c", "filter": {"n": "x" * 5_000}}, nreturned=9))
     made, _ = parse("mongodb-log", data, limit_bytes=2_000)
+    assert [(event.kind, event.rows, event.truncated) for event in made] == [("data_access", None, True)]
+    made, _ = parse("mongodb-log", data, limit_bytes=data.index(b'"command"') + 5)
     assert [(event.kind, event.truncated) for event in made] == [("unknown", True)]
     assert [event.truncated for event in logged(slow({"find": "c"}))] == [False]
 

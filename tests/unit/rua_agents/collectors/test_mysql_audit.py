@@ -221,6 +221,16 @@ def test_no_entity_is_ever_read(text: str) -> None:
     assert (made, tally.failed.total() >= 1) == ([], True)
 
 
+def test_a_long_comment_does_not_hide_a_statement() -> None:
+    """The statement stands in an object inside of the record, before its status."""
+    long = query("SELECT * FROM customers /* " + "x" * 5_000 + " */")
+    made, tally = parse("mysql-audit-json", json.dumps(long).encode(), limit_bytes=2_048)
+    assert [(e.kind, e.dataset, e.actor, e.outcome, e.truncated) for e in made] == [
+        ("data_access", "customers", actor("app"), "unknown", True)
+    ]
+    assert (tally.ignored.total(), tally.failed.total()) == (0, 0)
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_a_record_beyond_the_limit_is_an_event_that_says_so(style: str) -> None:
     """With what stands before the cut."""
