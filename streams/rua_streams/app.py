@@ -17,6 +17,7 @@ from typing import Any, Literal
 import faust
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from faust.types import TP
 from rua_common import logging as rua_logging
 from rua_common.errors import BadConfiguration
 from rua_common.kafka import KafkaOptions
@@ -34,6 +35,7 @@ from rua_streams.engine import Engine
 from rua_streams.health import Http
 from rua_streams.kafka_log import KafkaLog
 from rua_streams.outbox import Outbox
+from rua_streams.platforms import Scan, Topics, follow, stateless
 from rua_streams.settings import WorkerSettings
 from rua_streams.shell import BaseShell
 from rua_streams.store import Keeper, StoreShell, Table
@@ -72,9 +74,12 @@ def run(
     else:
         if event_sink is None or alert_sink is None:
             raise BadConfiguration("the store role needs a sink: set it to the address", key="RUA_CLICKHOUSE_URL")
-        shell = store_shell(app, settings, metrics, names, event_sink=event_sink, alert_sink=alert_sink)
+        shell = store_shell(app, settings, metrics, event_sink=event_sink, alert_sink=alert_sink)
         ticks = [(ALERT_TICK_SECONDS, partial(shell.flush, keeper)) for keeper in shell.keepers]
     app.shell = shell
+    if not settings.platforms and settings.platform_scan_seconds > 0:
+        scan = Scan(names, partial(existing, AdminClient(settings.kafka.librdkafka())), partial(newcomer, shell))
+        ticks.append((settings.platform_scan_seconds, partial(follow, shell, scan)))
     wire(app, shell, names, ticks)
     LOG.info("role %s reads %s", role, ", ".join(names))
     worker = faust.Worker(app, override_logging=False, redirect_stdouts=False, quiet=True, stdout=io.StringIO())
@@ -85,7 +90,7 @@ def run(
 
 
 def subscribed(settings: WorkerSettings, role: Role) -> list[str]:
-    """The topics that exist now. A platform that comes later needs a restart of the workers, one after the other.
+    """The topics to begin with; `platforms.py` looks for those that come later.
 
     Asks for everything that Faust would miss in silence: topics, and the rights to them and to the group.
 
@@ -110,10 +115,37 @@ def subscribed(settings: WorkerSettings, role: Role) -> list[str]:
     else:
         reads, writes = [*events, topics.ALERTS, topics.HEARTBEATS, topics.DLQ], [topics.DLQ]
     problems = diagnose(kafka, reads=reads, writes=writes, groups=[f"{settings.group}-{role}"])
-    refused = [problem for problem in problems if not problem.startswith("Kafka at ")]  # another address answered
-    if refused:
+    if refused := refusals(problems):
         raise BadConfiguration("; ".join(refused), key="RUA_WORKER_PLATFORMS")
     return events if role == "detect" else reads
+
+
+def existing(admin: AdminClient) -> dict[str, int]:
+    """Every topic that can be read now, and its number of partitions.
+
+    Raises:
+        KafkaException: the brokers do not answer.
+    """
+    found = admin.list_topics(timeout=REACH_SECONDS).topics.items()
+    return {name: len(topic.partitions) for name, topic in found if topic.error is None and topic.partitions}
+
+
+def newcomer(shell: BaseShell, name: str, found: Topics) -> str:
+    """Why the topic of a new platform cannot be read yet, with the cure; "" if it can. Blocks."""
+    kafka, state = shell.settings.kafka, state_topic(name)
+    if not isinstance(shell, DetectShell):
+        return "; ".join(refusals(diagnose(kafka, reads=[name])))
+    if problem := stateless(name, found):
+        return problem
+    if refused := refusals(diagnose(kafka, reads=[name, state], writes=[state])):
+        return "; ".join(refused)
+    asked = (shell.restore.refusal(TP(name, number)) for number in range(found[name]))
+    return next((refusal for refusal in asked if refusal), "")
+
+
+def refusals(problems: Sequence[str]) -> list[str]:
+    """Of the problems those that concern rights and topics: another address answered."""
+    return [problem for problem in problems if not problem.startswith("Kafka at ")]
 
 
 def faust_app(settings: WorkerSettings, role: Role) -> BatchApp:
@@ -129,6 +161,7 @@ def faust_app(settings: WorkerSettings, role: Role) -> BatchApp:
         broker_request_timeout=max(40.0, session + 1),
         broker_commit_interval=COMMIT_SECONDS,
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.instance_id or None,
         store="memory://",
         stream_wait_empty=True,
         stream_buffer_maxsize=4_096,  # never full: the transport hands over only what there is room for
@@ -175,7 +208,6 @@ def store_shell(
     app: BatchApp,
     settings: WorkerSettings,
     metrics: Metrics,
-    names: Sequence[str],
     *,
     event_sink: EventSink,
     alert_sink: AlertSink,
@@ -189,11 +221,10 @@ def store_shell(
     letters = RecordTable("dead_letters", partial(decode, kind=DeadLetter), alert_sink.write_dead_letters, graveyard)
     urgent: dict[str, Table] = {topics.ALERTS: alerts}
     small: dict[str, Table] = {topics.HEARTBEATS: beats, topics.DLQ: letters}
-    large: dict[str, Table] = {name: events for name in names if name not in small and name not in urgent}
     keepers = (
         Keeper("alerts", urgent, settings.store_rows, settings.alert_linger_seconds),
         Keeper("small", small, settings.store_rows, settings.store_linger_seconds),
-        Keeper("events", large, settings.store_rows, settings.store_linger_seconds),
+        Keeper("events", {}, settings.store_rows, settings.store_linger_seconds, events),
     )
     return StoreShell(app, settings, metrics, log=KafkaLog(options, group, state_topic), keepers=keepers)
 

@@ -68,6 +68,17 @@ class Writer(Protocol):
         ...
 
 
+class Nobody:
+    """The writer of who only looks."""
+
+    def write(self, rows: Mapping[bytes, bytes | None]) -> bool:
+        """Never."""
+        raise Lost("who only looks at a partition does not own it")
+
+    def close(self) -> None:
+        """Nothing was begun."""
+
+
 class Log(Protocol):
     """What the protocol needs of Kafka. Every call blocks, so it belongs in a thread."""
 
@@ -128,6 +139,14 @@ class Restore:
         except BaseException:
             writer.close()
             raise
+
+    def refusal(self, tp: TP) -> str:
+        """Why the partition could not be taken over now, "" if it could. Fences nobody, so it may change at once."""
+        try:
+            self._restored(tp, Nobody())
+        except Refused as why:
+            return str(why)
+        return ""
 
     def _restored(self, tp: TP, writer: Writer) -> Restored:
         place = TP(self.state_topic(tp.topic), tp.partition)

@@ -19,7 +19,10 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     Attributes:
         kafka: Brokers and login.
         group: Prefix of the consumer groups and of the transactional ids: `<group>-detect`, `<group>-store`.
-        platforms: Comma-separated; empty: every platform whose topic exists when the worker starts.
+        platforms: Comma-separated; empty: every platform whose topic exists, those that come later included.
+        platform_scan_seconds: How often the worker looks for platforms that have come or gone; 0: only at its start.
+        instance_id: Names this worker across its restarts (static membership): one that is back within the session
+            timeout gets its partitions back and nobody else's move. Unique among the workers of a role; empty: none.
         max_batch_records: Largest record batch that is decoded at once.
         checkpoint_seconds: Usual time between checkpoints; up to six times as much when they are slow.
         transaction_timeout_seconds: After it the broker aborts the transaction of a worker that vanished.
@@ -41,6 +44,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     kafka: KafkaOptions
     group: str = "rua"
     platforms: str = ""
+    platform_scan_seconds: float = 30.0
+    instance_id: str = ""
     max_batch_records: int = 5_000
     checkpoint_seconds: float = 5.0
     transaction_timeout_seconds: float = 10.0

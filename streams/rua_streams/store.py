@@ -43,12 +43,31 @@ class Table(Protocol):
 
 
 class Keeper:
-    """Lanes that share a pace, and wait for each other: alerts have one of their own."""
+    """Lanes that share a pace, and wait for each other: alerts have one of their own.
 
-    def __init__(self, name: str, tables: Mapping[str, Table], max_rows: int, linger_seconds: float) -> None:
-        self.name, self.tables, self.max_rows, self.linger_seconds = name, tables, max_rows, linger_seconds
+    `rest` is the table of every topic that no keeper names: platforms come while a worker runs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tables: Mapping[str, Table],
+        max_rows: int,
+        linger_seconds: float,
+        rest: Table | None = None,
+    ) -> None:
+        self.name, self.tables, self.rest = name, tables, rest
+        self.max_rows, self.linger_seconds = max_rows, linger_seconds
         self.lanes: dict[TP, Lane] = {}
         self.lock = asyncio.Lock()
+
+    def keeps(self, topic: str) -> bool:
+        """Whether the topic's records go through this keeper, if no other names it."""
+        return topic in self.tables or self.rest is not None
+
+    def table(self, topic: str) -> Table:
+        """Where the topic's records go."""
+        return self.tables[topic] if self.rest is None else self.tables.get(topic, self.rest)
 
 
 class StoreShell(BaseShell):
@@ -65,7 +84,7 @@ class StoreShell(BaseShell):
 
     def keeper(self, topic: str) -> Keeper:
         """The keeper of a topic."""
-        return next(k for k in self.keepers if topic in k.tables)
+        return next(k for k in self.keepers if k.keeps(topic))
 
     def lanes(self) -> Mapping[TP, Lane]:
         """All lanes."""
@@ -92,7 +111,7 @@ class StoreShell(BaseShell):
         self.draining_until = started  # a flush that still waits for the store gives up now
         for keeper in self.keepers:
             async with keeper.lock:
-                mine = [tp for tp in assigned if tp.topic in keeper.tables]
+                mine = [tp for tp in assigned if self.keeper(tp.topic) is keeper]
                 keeper.lanes = {one.tp: one for one in await self.begin(mine)}
         self.draining_until = None
         self.took_over(assigned, time.monotonic() - started)
@@ -117,7 +136,7 @@ class StoreShell(BaseShell):
         async with keeper.lock:
             for one in list(keeper.lanes.values()):
                 linger = 0.0 if everything else keeper.linger_seconds
-                while one.due(keeper.max_rows, linger, time.monotonic()):
+                while one.due(keeper.max_rows, linger, time.monotonic()) and self.consumer.exists(one.tp.topic):
                     if not await self.store(keeper, one):
                         return
 
@@ -127,14 +146,15 @@ class StoreShell(BaseShell):
         if cut is None:  # the announced records are gone
             one.until, one.note = None, ""
             return True
+        table = keeper.table(one.tp.topic)
         one.announce(cut)
         await self.consumer.force_commit()
         if self.consumer.committed_marks.get(one.tp) != Mark(one.stored, one.note):
             return False  # the group has moved on, or the broker is away: the next tick or the next owner goes on
-        if not await self.insist(keeper.tables[one.tp.topic], cut):
+        if not await self.insist(table, cut):
             return False
         one.done(cut.last, time.monotonic())
-        self.metrics.add("rua_sink_rows_total", len(cut.records), table=keeper.tables[one.tp.topic].name)
+        self.metrics.add("rua_sink_rows_total", len(cut.records), table=table.name)
         self.watchdog.progress(time.monotonic())
         self.metrics.add("rua_worker_events_total", len(cut.records), role=self.role, topic=one.tp.topic)
         return True

@@ -25,6 +25,7 @@ from faust.types import TP, ConsumerMessage
 
 FETCH_WAIT_MS = 100  # Faust hard-codes 1,500: the long poll of a drained partition would hold back the node's busy ones
 SHORT_WAIT_SECONDS, LONG_WAIT_SECONDS = 0.05, 0.5
+COMMIT_SECONDS = 5.0  # aiokafka would try for ever, and a revoke waits for it
 GC_THRESHOLD = (200_000, 50, 1_000)  # batches hold many records: the default sweeps them again and again
 
 
@@ -119,6 +120,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         """Commits offsets with notes. False when the group has moved on: the partition may be another's."""
         return cast(bool, await self.call_thread(self._commit_marks, marks))
 
+    def exists(self, topic: str) -> bool:
+        """Whether the cluster has the topic, as far as this worker knows."""
+        return bool(self._ensure_consumer().partitions_for_topic(topic))
+
     async def read_marks(self, tps: Sequence[TP]) -> dict[TP, Mark]:
         """What the group has committed, as the coordinator says now; nothing for a partition without an offset."""
         return cast(dict[TP, Mark], await self.call_thread(self._read_marks, tps))
@@ -129,11 +134,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         return {ensure_TP(place): Mark(*mark) for place, mark in found.items()}
 
     async def _commit_marks(self, marks: Mapping[TP, Mark]) -> bool:
+        offsets = {Place(tp.topic, tp.partition): OffsetAndMetadata(*mark) for tp, mark in marks.items()}
         try:
-            await self._ensure_consumer().commit(
-                {Place(tp.topic, tp.partition): OffsetAndMetadata(*mark) for tp, mark in marks.items()}
-            )
+            await asyncio.wait_for(self._ensure_consumer().commit(offsets), COMMIT_SECONDS)
         except (CommitFailedError, IllegalStateError):
+            return False
+        except TimeoutError:
+            self.log.warning("offsets not committed within %g s, again later", COMMIT_SECONDS)
             return False
         except KafkaError as why:
             self.log.warning("offsets not committed, again later: %r", why)
@@ -186,6 +193,23 @@ class Consumer(driver.Consumer):
         """
         return await self._thread.read_marks(tps)
 
+    async def resubscribe(self, names: Sequence[str]) -> None:
+        """Reads these topics from now on: a revoke by our own hand, and then a rebalance.
+
+        aiokafka forgets the assignment at once when the subscription changes, and Faust drains and commits only what is
+        assigned. So that comes first; whatever slips in between is repeated, as after a crash. Faust's own patterns do
+        nothing, and its conductor's way of adding a topic neither drains nor comes in less than 45 s.
+        """
+        await self.on_partitions_revoked(set(self.assignment()))
+        for channel in self.app.topics:
+            channel.topics = list(names)
+        self.app.agents.update_topic_index()  # type: ignore[attr-defined]  # not in Faust's interface
+        await self.subscribe(await self.app.topics._update_indices())  # type: ignore[attr-defined]  # likewise
+
+    def exists(self, topic: str) -> bool:
+        """Whether the cluster has the topic. One that was deleted takes no offsets: aiokafka would try for ever."""
+        return self._thread.exists(topic)
+
     def taken(self, tp: TP) -> None:
         """The processor has taken a batch: there is room for another."""
         self.queued[tp] = max(0, self.queued[tp] - 1)
@@ -197,7 +221,7 @@ class Consumer(driver.Consumer):
             Whether everything that the shell says is committed.
         """
         async with self._commits:  # an older mark must never follow a newer one
-            own = self.assignment()
+            own = {tp for tp in self.assignment() if self.exists(tp.topic)}
             marks = {
                 tp: m for tp, m in self.app.shell.marks().items() if tp in own and self.committed_marks.get(tp) != m
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from rua_common.kafka import PRODUCER
 from rua_schemas.codec import Encoder, encode
 from rua_schemas.events import TelemetryEvent
 
-from tests.streams_rig import Feed, Rig, differences, made, truth
+from tests.streams_rig import Feed, Rig, Worker, differences, made, truth
 
 pytestmark = pytest.mark.kafka
 
@@ -156,3 +157,33 @@ def test_too_many_dead_letters_pause_only_their_partition(rig: Rig) -> None:
     paused = {part["partition"]: part["next"] for part in detect.status()["partitions"] if part["paused"]}
     assert paused == {2: 100}
     assert [one.detector for one in rig.raised()].count("dead-letter-ratio") == 1
+
+
+def test_a_named_worker_that_is_back_in_time_moves_nobodys_partitions(rig: Rig) -> None:
+    """A rolling restart of two: each gets its own partitions back, the other is not even told; nothing is repeated."""
+    named = [{"RUA_WORKER_INSTANCE_ID": f"detect-{n}", "RUA_KAFKA_SESSION_TIMEOUT_SECONDS": "40"} for n in range(2)]
+    workers = [rig.start("detect", **one) for one in named]
+    with Feed(rig, 11, 700):
+        end = time.monotonic() + 60
+        while [len(worker.status().get("partitions", ())) for worker in workers] != [2, 2]:
+            assert time.monotonic() < end, [worker.log() for worker in workers]
+            time.sleep(0.1)
+        for number in range(2):
+            other = workers[1 - number]
+            before, mine = other.log().count("taken over"), places(workers[number])
+            assert workers[number].drain() == 0
+            workers[number] = rig.start("detect", **named[number])
+            workers[number].wait_ready()
+            rig.wait_offset("detect", sum(rig.committed("detect").values()) + 1_000)
+            assert places(workers[number]) == mine
+            assert other.log().count("taken over") == before
+    rig.wait_committed("detect")
+    expected = truth(rig)
+    assert differences(rig, expected) == EXACT
+    applied = sum(worker.status()["events"] for worker in rig.workers)
+    assert applied == len(expected.offsets) - expected.duplicates
+
+
+def places(worker: Worker) -> set[tuple[str, int]]:
+    """The partitions that it owns."""
+    return {(one["topic"], one["partition"]) for one in worker.fresh_status()["partitions"]}

@@ -161,7 +161,9 @@ def test_the_schema_lists_every_setting() -> None:
     """Of workers, but for what the chart sets itself, and of agents."""
     definitions = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     workers = definitions["definitions"]["settings"]["propertyNames"]["enum"]
-    assert set(workers) == set(WorkerSettings.__struct_fields__) - {"kafka", "http_port", "status_file"}
+    # a Deployment's pods have a new name at every restart, so an instance's name is not theirs to give
+    elsewhere = {"kafka", "http_port", "status_file", "instance_id"}
+    assert set(workers) == set(WorkerSettings.__struct_fields__) - elsewhere
     agent = definitions["properties"]["agent"]["properties"]
     assert set(agent["limits"]["propertyNames"]["enum"]) == set(Limits.__struct_fields__)
     assert set(agent["disk"]["properties"]) == set(DiskSettings.__struct_fields__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -74,6 +75,11 @@ def restored(log: Still) -> Restored:
     return Restore(log, "g", lambda _: "rua.state.shop", wait_seconds=1, sleep=lambda _: None).acquire(SOURCE)
 
 
+def looked(log: Still) -> str:
+    """Only looks, whether it could be taken over."""
+    return Restore(log, "g", lambda _: "rua.state.shop", wait_seconds=1, sleep=lambda _: None).refusal(SOURCE)
+
+
 def test_goes_on_at_the_checkpoint_and_not_at_the_committed_offset() -> None:
     """The row says 50, the group 40."""
     found = restored(Still(saved()))
@@ -111,6 +117,14 @@ def test_refuses_and_names_the_cure(log: Still, words: str) -> None:
     with pytest.raises(Refused, match=words):
         restored(log)
     assert log.writer.closed
+    assert re.search(words, looked(log), re.DOTALL)
+
+
+def test_who_only_looks_fences_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that could be taken over is another worker's, perhaps."""
+    log = Still(saved())
+    monkeypatch.setattr(log, "fence", None)
+    assert looked(log) == ""
 
 
 def test_a_batch_that_leaves_a_gap_is_read_again_once() -> None:
