@@ -111,6 +111,7 @@ class WebParser(RecordParser):
     def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
         """The event of this request."""
         fields, replaced = self.fields(record)
+        fields = _with_cut_request(fields) if record.truncated else fields
         at_ms = occurred(fields, self.place.zone)
         # what was cut off may have been the request
         if not record.truncated and not any(map(text, (fields.request, fields.path, fields.status))):
@@ -171,6 +172,15 @@ class WebParser(RecordParser):
             for key, value in pairs
             if key in self._query_keys
         )
+
+
+def _with_cut_request(fields: Fields) -> Fields:
+    """Of a record that is cut inside of its request line: nobody hides behind the length of a query string."""
+    request = text(fields.request)
+    if request is None or request_line(request):
+        return fields
+    whole = f"{request} HTTP/1.1"
+    return fields._replace(request=whole if request_line(whole) else None)
 
 
 def _request(fields: Fields) -> Request:

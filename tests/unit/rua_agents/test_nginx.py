@@ -205,3 +205,14 @@ def test_a_time_that_cannot_be_read_gives_way_to_one_that_can() -> None:
     made, tally = parse("nginx-json", line + web_line(T).replace(b'"msec": 1790000000.0', b'"msec": 1e300'))
     assert [e.occurred_at for e in made] == [T]
     assert tally.failed == {"no_time": 1}
+
+
+@pytest.mark.parametrize(("request_line", "kind"), [("GET /export/a.csv?q=", "data_export"), ("GE", "unknown")])
+def test_a_request_that_is_cut_is_an_event(request_line: str, kind: str) -> None:
+    """And none that is no HTTP."""
+    line = web_line(START_MS, request_line + "x" * 5_000 + " HTTP/1.1")
+    made, tally = parse(
+        "nginx-json", line, limit_bytes=len(line) - 2_000 if kind != "unknown" else line.index(b"GE") + 2
+    )
+    assert [(event.kind, event.truncated) for event in made] == [(kind, True)]
+    assert tally.ignored.total() == 0
