@@ -42,6 +42,7 @@ AGENTS = (
 )
 START = 1_795_561_923
 STALL_SECONDS = 90
+TRIES = 60
 QUIET_SECONDS = 12
 IDLE_FILES = 20
 REQUEST_ID = re.compile(rb'"request_id": ?"([0-9a-f]{32})"')
@@ -101,7 +102,10 @@ class Broker:
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
         self._admin = AdminClient({"bootstrap.servers": bootstrap})
-        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "bench", "enable.auto.commit": False})
+        self._consumer = self._fresh()
+
+    def _fresh(self) -> Consumer:
+        return Consumer({"bootstrap.servers": self.bootstrap, "group.id": "bench", "enable.auto.commit": False})
 
     def topic(self, name: str) -> None:
         """Makes an empty topic, and those that an agent of ours wants beside it."""
@@ -117,11 +121,14 @@ class Broker:
     def ends(self, name: str) -> list[int]:
         """The next offset of each partition."""
         partitions = [TopicPartition(name, number) for number in range(PARTITIONS)]
-        while True:
+        for _ in range(TRIES):
             try:
                 return [self._consumer.get_watermark_offsets(one, timeout=30)[1] for one in partitions]
-            except KafkaException:  # a new topic has no leaders yet
+            except KafkaException:  # a new topic has no leaders yet, or this client remembers others
                 time.sleep(0.5)
+                self._consumer.close()
+                self._consumer = self._fresh()
+        raise RuntimeError(f"{name}: its end cannot be asked for")
 
     def values(self, name: str) -> Iterator[bytes]:
         """Every message of a topic."""
