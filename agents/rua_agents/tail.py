@@ -62,7 +62,7 @@ class Tail:
         self._open: dict[Key, TailedFile] = {}
         self._awake: OrderedDict[Key, None] = OrderedDict()
         self._continuity = Continuity()
-        self._scan_at = -1
+        self._scan_at, self._now_ms = -1, 0
         self._searched = True
         self._problems: dict[str, str] = {}
 
@@ -95,9 +95,8 @@ class Tail:
 
     def turn(self, now_ms: int) -> Iterator[list[Draft | Written]]:
         """One bounded read of every file that may have something new, in slices merged by time."""
-        elapsed_ms = self._elapsed_ms()
-        if elapsed_ms >= self._scan_at:
-            self._scan(now_ms, elapsed_ms)
+        self._now_ms, elapsed_ms = now_ms, self._elapsed_ms()
+        self._look_around(elapsed_ms)
         slices: list[list[Draft | Written]] = []
         moved, size = False, 0
         for key in list(self._awake):
@@ -123,7 +122,11 @@ class Tail:
         del files
 
     def files(self) -> list[FileStatus]:
-        """For the status."""
+        """For the status. While nothing is read, what rotates away meanwhile is seen and held open all the same."""
+        self._look_around(self._elapsed_ms())
+        for key in self._awake:
+            if (file := self._open.get(key)) is not None:
+                file.measure()
         return [file.status() for file in self._open.values()]
 
     def close(self) -> None:
@@ -131,7 +134,11 @@ class Tail:
         for file in self._open.values():
             file.close()
 
-    def _scan(self, now_ms: int, elapsed_ms: int) -> None:
+    def _look_around(self, elapsed_ms: int) -> None:
+        if elapsed_ms >= self._scan_at:
+            self._scan(elapsed_ms)
+
+    def _scan(self, elapsed_ms: int) -> None:
         seen: set[Key] = set()
         for one in self._watch.look(self._open.__contains__):
             if self._see(one, elapsed_ms) and not one.rotated:
@@ -146,7 +153,7 @@ class Tail:
         if not self._searched:
             self._search(elapsed_ms)
             self._searched = True
-        self._continuity.absent.forget(now_ms)
+        self._continuity.absent.forget(self._now_ms)
         paths = self._watch.listed | {file.path for file in self._open.values()}
         self._problems = {path: why for path, why in self._problems.items() if path in paths}
         self._scan_at = elapsed_ms + max(SCAN_MS, len(self._watch.listed) // SCANS_FILES_PER_MS)
@@ -249,7 +256,7 @@ class Tail:
 
     def _truncated(self, file: TailedFile, now_ms: int, elapsed_ms: int) -> list[Draft | Written]:
         """The file starts anew. If its content was copied first, the copy goes on where reading stood."""
-        self._scan(now_ms, elapsed_ms)
+        self._scan(elapsed_ms)
         unread, copy = file.unread_bytes, copy_of(file, self._open.values())
         made: list[Draft | Written] = []
         if copy is None:

@@ -77,6 +77,7 @@ class TailedFile:
         self.decided = False
         self.first = First(None, final=False)
         self.seen: _Seen | None = None
+        self._size = 0
         self._content: Content | None = None
         self._begin(0)
         self._prefix_bytes, self._prefix_hash, self._modified_ns = 0, "", 0
@@ -101,7 +102,9 @@ class TailedFile:
     @property
     def unread_bytes(self) -> int:
         """How many bytes were seen and not read; of a gzip file at least."""
-        return 0 if self.seen is None or self._content is None else self._length() - self._read_bytes
+        if self.seen is None or self._content is None:
+            return 0
+        return self._content.length(self.seen.size, self._read_bytes) - self._read_bytes
 
     @property
     def unfinished(self) -> str | None:
@@ -274,6 +277,11 @@ class TailedFile:
             )
         return self._dumped
 
+    def measure(self) -> None:
+        """Notes how long the file is now, for the status only: reading finds its changes by itself."""
+        with contextlib.suppress(OSError):  # reading will say it
+            self._size = self.handle.stat().st_size
+
     def status(self) -> FileStatus:
         """For the status; as the file was seen last."""
         return FileStatus(self.path, self.key.source, self.stream.source_id, self._splitter.offset, self._length())
@@ -283,7 +291,7 @@ class TailedFile:
         self.handle.close()
 
     def _length(self) -> int:
-        size = self.seen.size if self.seen else 0
+        size = max(self._size, self.seen.size if self.seen else 0)
         return self._content.length(size, self._read_bytes) if self._content else size
 
     def _hash(self, prefix_bytes: int) -> str:

@@ -290,6 +290,23 @@ def test_a_mounted_folder_that_is_switched_as_a_whole_is_followed(tmp_path: Path
     assert len(set(follower.events)) == 3
 
 
+def test_while_nothing_is_read_files_are_seen_and_held_all_the_same(tmp_path: Path) -> None:
+    """The broker is away, only the status is made: the lag grows, and what is rotated and deleted is not lost."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(1))
+    follower = Follower(f"{tmp_path}/a.log").poll()
+    append(log, lines(2))
+    assert follower.tail.files()[0].size == len(lines(1, 2))
+    for n in (3, 4, 5):
+        log.unlink()
+        log.write_bytes(lines(n))
+        follower.elapsed += SCAN_MS
+        follower.tail.files()
+    log.unlink()
+    assert sum(file.size - file.offset for file in follower.tail.files()) >= len(lines(2))
+    assert follower.poll().numbers == [1, 2, 3, 4, 5]
+
+
 def test_what_is_rotated_where_a_link_leads_to_is_found(tmp_path: Path) -> None:
     """As in `/var/log/containers`: several times between two looks, while the agent is down, and packed."""
     pods, links = tmp_path / "pods", tmp_path / "containers"
