@@ -23,7 +23,7 @@ from rua_streams.state import State
 
 # Where two agents are not equally behind, the log is not in the order of observation: so much is read past the end.
 MARGIN_MS = DAY * 1_000
-FENCED = ("source_id", "source_position")
+FENCED = ("source_id", "source_position", "observed_at", "occurred_at")
 
 
 @dataclass(frozen=True)
