@@ -106,10 +106,10 @@ class SecuredKafka(EmbeddedKafka):
             for done in admin.alter_user_scram_credentials(some).values():
                 done.result(20)
 
-    def permit(self, user: str, topics: Sequence[str]) -> None:
-        """WRITE on these topics, LITERAL."""
+    def permit(self, user: str, topics: Sequence[str], operation: AclOperation = AclOperation.WRITE) -> None:
+        """WRITE, or something else, on these topics, LITERAL."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        rule = AclOperation.WRITE, AclPermissionType.ALLOW
+        rule = operation, AclPermissionType.ALLOW
         rules = [
             AclBinding(ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, f"User:{user}", "*", *rule)
             for topic in topics

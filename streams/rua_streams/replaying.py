@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from rua_common.errors import Refused
 from rua_common.kafka import PRODUCER
 from rua_schemas.codec import Encoder
@@ -112,7 +112,12 @@ class Judge:
         return ""
 
     def _unproven(self, one: Letter) -> str:
-        found = self.original(one.origin)
+        try:
+            found = self.original(one.origin)
+        except KafkaException as why:
+            if why.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+                raise
+            return "you may not read its topic, so nothing proves who wrote it: READ must be granted to this user"
         if found is None:
             gone = (
                 "its topic does not hold it any more, so nothing proves who wrote it (--unproven sends it all the same)"

@@ -10,12 +10,15 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AclOperation
 from rua_cli.commands import run
 from rua_common.kafka import PRODUCER
 from rua_schemas import topics
 from rua_schemas.codec import encode
+from rua_schemas.events import DeadLetter
 from rua_streams.intake import REPLAY_HEADER
 
+from tests.secured_kafka import SecuredKafka
 from tests.streams_rig import Rig, made
 
 pytestmark = pytest.mark.kafka
@@ -111,3 +114,47 @@ def test_a_letter_is_shown_without_obeying_it(
         assert text.isascii()
         assert "\x1b" not in text
         assert r"\x1b[31mred" in text
+
+
+@pytest.fixture
+def secured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SecuredKafka]:
+    """A broker that permits nothing but what a rule says; the command logs in as `responder`."""
+    kafka = SecuredKafka(tmp_path / "kafka")
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", kafka.java_options)
+    (tmp_path / "password").write_text("open sesame")
+    login = {"SECURITY_PROTOCOL": "SASL_SSL", "USERNAME": "responder", "PASSWORD_FILE": str(tmp_path / "password")}
+    for name, value in {**login, "BOOTSTRAP": kafka.address("clients"), "CA_FILE": str(kafka.ca_file)}.items():
+        monkeypatch.setenv(f"RUA_KAFKA_{name}", value)
+    with kafka:
+        kafka.add_users(responder="open sesame")
+        yield kafka
+
+
+def test_nobody_sends_back_what_they_may_not_write(
+    secured: SecuredKafka, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each right that is missing is named before anything is sent; with all of them it is sent."""
+    rig = Rig(secured.bootstrap, tmp_path / "work")
+    value = encode(made(rig.platform, 0, 1, random.Random(10)))
+    put(rig, rig.events, value)
+    about = {"reason": "unknown_schema", "detail": "", "stage": "detect", "failed_at": 1_790_000_000_000, "key": b"k"}
+    put(rig, topics.DLQ, encode(DeadLetter(topic=rig.events, partition=0, offset=0, value=value, **about)))  # type: ignore[arg-type]  # of mixed types
+    sending = ["dlq", "replay", "--topic", rig.events, "--yes"]
+
+    assert run(["dlq", "list"]) == 2
+    assert "topic rua.dlq: not permitted" in capsys.readouterr().err
+    secured.permit("responder", [topics.DLQ], AclOperation.READ)
+    assert run(["dlq", "list"]) == 0
+    assert run(sending) == 1
+    assert "refused: you may not read its topic" in capsys.readouterr().out
+    secured.permit("responder", [rig.events], AclOperation.READ)
+    for wanted in (rig.events, topics.DLQ):
+        assert run(sending) == 2
+        assert (
+            f"topic {wanted}: not permitted (or unknown, and this user may not know): grant WRITE"
+            in capsys.readouterr().err
+        )
+        secured.permit("responder", [wanted])
+        assert rig.ends(rig.events)[0] == 1
+    assert run(sending) == 0
+    assert rig.ends(rig.events)[0] == 2

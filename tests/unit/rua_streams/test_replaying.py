@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from rua_common.errors import Refused
 from rua_schemas.codec import decode, encode
 from rua_schemas.columns import Rejected
@@ -82,6 +82,22 @@ def test_what_the_topic_has_let_go_proves_nothing() -> None:
     """It is sent only if the person says so."""
     assert "--unproven" in problem(letter(), None)
     assert not problem(letter(), None, unproven=True)
+
+
+@pytest.mark.parametrize("unproven", [False, True])
+def test_a_topic_that_the_person_may_not_read_proves_nothing(unproven: bool) -> None:
+    """Only that letter is refused: a forged one must not stop the others. A broker that is away stops all."""
+
+    def held(code: int) -> Callable[[Place], Original | None]:
+        def original(_: Place) -> Original | None:
+            raise KafkaException(KafkaError(code))
+
+        return original
+
+    denied = Judge(held(KafkaError.TOPIC_AUTHORIZATION_FAILED), (), unproven=unproven)
+    assert "READ must be granted" in denied.judge(letter()).problem
+    with pytest.raises(KafkaException):
+        Judge(held(KafkaError._TIMED_OUT), (), unproven=unproven).judge(letter())
 
 
 def test_what_was_sent_back_before_is_refused() -> None:
