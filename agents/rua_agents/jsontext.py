@@ -66,7 +66,10 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def _cut_object(text: str) -> dict[str, Any]:
-    """What stands before the cut, in nested objects and lists too; a string that is cut counts with what is left."""
+    """What stands before the cut, in nested objects too; a string that is cut counts with what is left.
+
+    A list that is cut is not told: somebody may count it.
+    """
     at = _after_blanks(text, 0)
     if text[at : at + 1] != "{":
         raise ValueError("no object")
@@ -91,16 +94,6 @@ def _members(text: str, at: int, depth: int) -> dict[str, Any]:
     return found
 
 
-def _items(text: str, at: int, depth: int) -> list[Any]:
-    """Of a list whose bracket has been read."""
-    found: list[Any] = []
-    while (at := _after_blanks(text, at)) < len(text) and text[at] != "]":
-        value, at = _value(text, at, depth)
-        if value is not _NOTHING:
-            found.append(value)
-    return found
-
-
 def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
     """A value and where it ends; where it is cut or broken that is the text's end."""
     end = len(text)
@@ -110,8 +103,8 @@ def _value(text: str, at: int, depth: int) -> tuple[Any, int]:
         first = text[at : at + 1]
         if first == '"':
             return _cut_string(text[at + 1 :]), end
-        if first in ("{", "[") and depth:
-            return (_members if first == "{" else _items)(text, at + 1, depth - 1), end
+        if first == "{" and depth:
+            return _members(text, at + 1, depth - 1), end
         return _NOTHING, end
     # of a number that touches the cut nobody knows how it went on
     cut = type(value) in (int, float) and _REST_OF_NUMBER.match(text, stop)

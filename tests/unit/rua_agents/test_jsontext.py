@@ -26,7 +26,7 @@ def cut(text: str) -> dict[str, Any]:
     ("text", "told"),
     [
         ('{"a": {"b": 1, "c": "xy', {"a": {"b": 1, "c": "xy"}}),
-        ('{"a": [1, {"b": "x"}, {"c": "y', {"a": [1, {"b": "x"}, {"c": "y"}]}),
+        ('{"a": {"b": [1], "c": [1, 2', {"a": {"b": [1]}}),
         ('{"a": {"b": tr', {"a": {}}),
         ('{"a": 1, "b', {"a": 1}),
         ('{"a": "x\\u00e', {"a": "x"}),
@@ -36,7 +36,7 @@ def cut(text: str) -> dict[str, Any]:
     ],
 )
 def test_a_cut_object_tells_what_stands_before_the_cut(text: str, told: dict[str, Any]) -> None:
-    """In nested objects too; a number that touches the cut may have been a larger one."""
+    """In nested objects too; a number that touches the cut, or a list, may have been a larger one."""
     assert cut(text) == told
 
 
@@ -44,8 +44,6 @@ def _fits(part: Any, whole: Any) -> bool:
     """Whether all that the part tells, the whole tells."""
     if isinstance(part, dict):
         return isinstance(whole, dict) and all(key in whole and _fits(one, whole[key]) for key, one in part.items())
-    if isinstance(part, list):
-        return isinstance(whole, list) and all(map(_fits, part, whole))
     if isinstance(part, str):  # half of a surrogate pair is replaced
         part = part.rstrip("\N{REPLACEMENT CHARACTER}")
     return whole.startswith(part) if isinstance(part, str) and isinstance(whole, str) else part == whole
