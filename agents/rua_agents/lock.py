@@ -45,6 +45,20 @@ class StateLock:
             os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         self._descriptor = descriptor
 
+    def is_free(self) -> bool:
+        """Whether surely nobody has it; False also where that cannot be seen."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
     def owner(self) -> str:
         """The process that wrote its number there, `?` if nobody did."""
         try:

@@ -13,6 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import msgspec
 from rua_common.errors import BadConfiguration, RuaError
 
+from rua_agents.lock import StateLock
 from rua_agents.settings import AgentSettings, address_of, load
 from rua_agents.status import Status
 
@@ -58,6 +59,8 @@ def find(config: Path | None, url: str | None) -> tuple[Status, str]:
     try:
         return _ask_endpoint(settings)
     except NobodyThere as why:
+        if StateLock(Path(settings.state_dir)).is_free():
+            raise NobodyThere(f"{why}; no process runs with {settings.state_dir}") from why
         return _read_file(Path(settings.state_dir) / "status.json", str(why))
 
 

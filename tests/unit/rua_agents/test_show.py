@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from rua_agents.__main__ import main
 from rua_agents.endpoint import Board, Endpoint
+from rua_agents.lock import StateLock
 from rua_agents.show import table
 from rua_agents.status import Status
 
@@ -90,6 +91,18 @@ def test_without_an_endpoint_the_file_tells_as_long_as_it_is_fresh(
     os.utime(file, (0, 0))
     assert main(["status", "-c", str(config)]) == 3
     assert "was written" in capsys.readouterr().err
+
+
+def test_a_fresh_file_of_an_agent_that_is_gone_is_not_believed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lock tells at once, however the process ended; while it is held the file counts."""
+    config, file = configure(tmp_path, None), tmp_path / "state/status.json"
+    file.write_bytes(msgspec.json.encode(a_status()))
+    with StateLock(tmp_path / "state"):
+        assert main(["status", "-c", str(config)]) in (0, 1)
+    assert main(["status", "-c", str(config)]) == 3
+    assert "no process runs with" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "ftp://x", "http://no-such-host.invalid:1"])
