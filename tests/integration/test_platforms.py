@@ -54,7 +54,10 @@ def exact(rig: Rig) -> Truth:
 
 
 def test_a_platform_that_comes_is_read_and_one_that_goes_stops_nobody(rig: Rig) -> None:
-    """Three workers, events flowing all the while: exact counts on the old and the new platform, nothing repeated."""
+    """Three workers, events flowing all the while: exact counts on the old and the new platform, nothing repeated.
+
+    A new platform without its state topic, and one re-created with an old state, are refused: the others go on.
+    """
     workers = [rig.start(role, **ANY_PLATFORM) for role in ("detect", "detect", "store")]
     with Feed(rig, 1, 700):
         for worker in workers:
@@ -85,4 +88,9 @@ def test_a_platform_that_comes_is_read_and_one_that_goes_stops_nobody(rig: Rig) 
     rig.wait_committed("detect")
     rig.wait_committed("store")
     exact(rig)
+
+    rig.admin.create_topics([NewTopic(events, 4)])[events].result(20)
+    until(lambda: all("the topic was re-created since" in worker.log() for worker in detectors), workers)
+    with Feed(rig, 4, 700):
+        rig.wait_offset("detect", sum(rig.committed("detect").values()) + 2_000)
     assert [worker.drain() for worker in workers] == [0, 0, 0]
