@@ -290,6 +290,27 @@ def test_a_mounted_folder_that_is_switched_as_a_whole_is_followed(tmp_path: Path
     assert len(set(follower.events)) == 3
 
 
+def test_a_checkpoint_before_the_first_look_forgets_nothing(tmp_path: Path) -> None:
+    """An agent that could not read at all was stopped again."""
+    before = Follower(f"{tmp_path}/a.log").poll()
+    (tmp_path / "a.log").write_bytes(lines(1))
+    shift(tmp_path)
+    idle = before.restarted(f"{tmp_path}/a.log")
+    assert idle.restarted(f"{tmp_path}/a.log").poll().numbers == [1]
+
+
+def test_a_changed_configuration_forgets_no_rotation(tmp_path: Path) -> None:
+    """Nor what nobody has seen yet when it is changed."""
+    (tmp_path / "a.log").write_bytes(lines(1))
+    follower = Follower(f"{tmp_path}/a.log").poll()
+    shift(tmp_path)
+    (tmp_path / "a.log").write_bytes(lines(2))
+    shift(tmp_path)
+    origin = follower.tail._watch._sources[0].origin
+    follower.tail.reconfigure([Watched(origin, [f"{tmp_path}/a.log", f"{tmp_path}/b.log"])], Limits())
+    assert follower.poll().numbers == [1, 2]
+
+
 def test_while_nothing_is_read_files_are_seen_and_held_all_the_same(tmp_path: Path) -> None:
     """The broker is away, only the status is made: the lag grows, and what is rotated and deleted is not lost."""
     log = tmp_path / "a.log"
@@ -326,6 +347,14 @@ def test_what_is_rotated_where_a_link_leads_to_is_found(tmp_path: Path) -> None:
     (pods / "a.log").write_bytes(lines(8))
     assert follower.restarted(f"{links}/*.log").poll().poll(TWIN_MS).numbers == [6, 7, 8]
     assert Follower(f"{links}/*.log").poll().numbers == [8]
+    (pods / "a.log").write_bytes(lines(*range(2_000)))
+    behind = Follower(f"{links}/*.log").poll(turns=1)
+    shift(pods)
+    (pods / "a.log").write_bytes(lines(5_000))
+    shift(pods, compress=True)
+    (pods / "a.log").touch()
+    rest = behind.restarted(f"{links}/*.log").poll(turns=20)
+    assert sorted(behind.numbers + rest.numbers) == [*range(2_000), 5_000]
 
 
 def test_a_new_pod_with_the_same_files_goes_on(tmp_path: Path) -> None:
