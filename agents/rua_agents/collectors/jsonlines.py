@@ -30,7 +30,8 @@ def reader(
 
     Returns:
         A function from records to structs, one each, or None if any of them is not such an object. None, if such
-        objects cannot be read together: two fields share a key, a value is no scalar, or no text where it must be.
+        objects cannot be read together: two fields share a key, a key is odd, a value is no scalar, or no text where
+        it must be.
     """
     fields = {name: field for field, name in names.items() if name in first}
     if len(fields) < sum(name in first for name in names.values()) or not all(map(_is_scalar, first.values())):
@@ -38,14 +39,17 @@ def reader(
     if any(not isinstance(first[name], str | None) for name in first if fields.get(name) in texts):
         return None
     named = [(fields.get(name, f"other_{index}"), name) for index, name in enumerate(first)]
-    line = msgspec.defstruct(
-        "Line",
-        [(field, _type_of(field, first[name], texts, ids)) for field, name in named],
-        rename=dict(named),
-        namespace={field: None for field, name in names.items() if name not in first},
-        forbid_unknown_fields=True,
-        gc=False,
-    )
+    try:
+        line = msgspec.defstruct(
+            "Line",
+            [(field, _type_of(field, first[name], texts, ids)) for field, name in named],
+            rename=dict(named),
+            namespace={field: None for field, name in names.items() if name not in first},
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+    except ValueError:  # a key holds a quote, a backslash or what is not printable
+        return None
     decode = msgspec.json.Decoder(list[line]).decode  # type: ignore[valid-type]  # a type made at run time
 
     def read(records: Sequence[RawRecord]) -> list[Any] | None:

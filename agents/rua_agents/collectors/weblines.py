@@ -65,23 +65,19 @@ _write_whence = piece(TelemetryEvent, "source_ip", "key_epoch")
 _write_labels = piece(TelemetryEvent, "labels", "labels")
 
 # Plain tuples, because a named one is read slowly.
-Who = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
-"""Message key, and pieces that an event's user, address, agent, session, merchant and app decide."""
+Who = tuple[bytes, bytes, bytes, bytes]
+"""Message key, and pieces that user, agent, session, merchant and app decide, and without a user the address."""
+Where = tuple[bytes, bytes]
+"""Pieces that the address decides; the first one for exports only."""
 What = tuple[bytes, bytes, bytes, bool]
 """Pieces that an event's request and its outcome decide, and whether it exports."""
 Fixed = tuple[bytes, bytes, bytes, bytes, bytes, Draft]
 """Pieces that are the same for a whole file, and some event of it."""
 
 
-def _who_of(export: Draft) -> Who:
-    return (
-        (export.actor or export.source_id).encode(),
-        _write_merchant(export),
-        _write_actor(export),
-        _write_tool(export),
-        _write_destination(export),
-        _write_whence(export),
-    )
+def _who_of(event: Draft) -> Who:
+    key = (event.actor or event.source_id).encode()
+    return key, _write_merchant(event), _write_actor(event), _write_tool(event)
 
 
 def _what_of(event: Draft) -> What:
@@ -99,7 +95,7 @@ class Memory(dict[tuple[Any, ...], T]):
 
     def learn(self, key: tuple[Any, ...], made: T) -> None:
         """Remembers this, unless its key is long."""
-        if sum(len(one) for one in key if isinstance(one, str)) <= REMEMBERED_CHARACTERS:
+        if len(str(key)) <= REMEMBERED_CHARACTERS:
             if len(self) >= REMEMBERED:
                 self.clear()
             self[key] = made
@@ -118,6 +114,7 @@ class WebLines:
         self._asked = _asked
         self._odd = 0
         self._who: Memory[Who] = Memory()
+        self._where: Memory[Where] = Memory()
         self._what: Memory[What | str] = Memory()
         self._fixed: Fixed | None = None
 
@@ -164,7 +161,7 @@ class WebLines:
     ) -> None:
         """The hot path: a function call less is a hundredth of the agent's cost."""
         fixed, observed, zone = self._fixed, long(observed_at), self._place.zone
-        what_of, who_of, asked_of = self._what.get, self._who.get, self._asked
+        what_of, who_of, where_of, asked_of = self._what.get, self._who.get, self._where.get, self._asked
         event_id, tally = self._place.ids.event_id, self._place.tally
         whens = [_when(line, zone) for line in lines]
         epoch = self._epoch(whens)
@@ -183,14 +180,19 @@ class WebLines:
                 made += self._learn(record, observed_at, asked)
                 fixed = self._fixed
                 continue
-            asks = line.address, line.user, line.agent, line.session, line.merchant, line.app, epoch
-            who = who_of(asks) or self._meet(asks, line, at_ms, fixed[5])
+            user, address = line.user, line.address
+            nobody = None if user and user != "-" else (address,)  # then the address is the actor
+            asks = user, line.agent, line.session, line.merchant, line.app, epoch, nobody
+            who, where = who_of(asks), where_of((address, epoch))
+            if who is None or where is None:
+                who, where = self._meet(asks, line, at_ms, fixed[5])
             events += 1
             at = record[0] * POSITIONS_PER_RECORD
             size = NULL if sent is None else PRESENT + long(sent)
             id_start, source_id, source, platform, labels, _ = fixed
             ids = id_start, event_id(at, record[1]).encode(), source_id, long(at), source
-            key, merchant, actor, tool, destination, whence = who
+            key, merchant, actor, tool = who
+            destination, whence = where
             kind, dataset, quality, exports = what
             pieces = platform, merchant, kind, actor, dataset, size, quality, tool, destination if exports else NOWHERE
             middle = b"".join((*pieces, whence, long(at_ms), observed))
@@ -220,14 +222,16 @@ class WebLines:
         self._fixed = self._fixed or _fixed_of(event)
         return [event]
 
-    def _meet(self, asks: tuple[Any, ...], line: Any, at_ms: int, some: Draft) -> Who:
+    def _meet(self, asks: tuple[Any, ...], line: Any, at_ms: int, some: Draft) -> tuple[Who, Where]:
         """The pieces of a caller who was not seen before, or not lately; whatever they are put into."""
         caller, whence = self._parser.caller(line, at_ms)
         epoch = self._place.keys.at(at_ms).epoch
         to = {"destination": whence.destination, "destination_external": whence.external, "key_epoch": epoch}
-        made = _who_of(msgspec.structs.replace(some, **caller, **to))
-        self._who.learn(asks, made)
-        return made
+        event = msgspec.structs.replace(some, **caller, **to)
+        who, where = _who_of(event), (_write_destination(event), _write_whence(event))
+        self._who.learn(asks, who)
+        self._where.learn((line.address, epoch), where)
+        return who, where
 
 
 def _unfit(_: Sequence[RawRecord]) -> None:

@@ -241,6 +241,13 @@ def test_lines_that_cannot_be_taken_together_are_not_learnt_again_and_again(monk
     assert 1 <= len(learnt) <= 5
 
 
+@pytest.mark.parametrize("key", ['a"b', "a\\b", "a\nb", "a\0b", "", "é", "\ud800", "class", "x" * 5_000])
+def test_a_log_may_name_its_fields_as_it_likes(key: str) -> None:
+    """No key of a record ends the agent."""
+    made, _ = both(b"".join(line(n, **{key: "x"}) for n in range(150)))
+    assert len(made) == 150
+
+
 def test_a_query_key_that_is_kept_is_kept() -> None:
     """Then requests are taken one by one."""
     made, _ = both(b"".join(line(n) for n in range(200)), query_keys=["p"])
