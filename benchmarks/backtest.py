@@ -2,8 +2,9 @@
 
     python -m benchmarks.backtest [--events N] [--files N] [--keep DIR] [--repeat 3] [--processes N]
 
-The log is that of `benchmarks.detectors` drawn out over twenty days, one file for each partition. Clock seconds of the
-whole run, processes started included; medians with the range. With `--keep` the files are made once.
+The log is that of `benchmarks.detectors`, of 2,000 actors, drawn out over twenty days, one file for each partition.
+Clock seconds of the whole run, processes started included; medians with the range. With `--keep` the files are made
+once.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ TOPIC, BATCH, ACTORS, DAYS = "rua.events.lazada", 10_000, 2_000, 20
 CHOICES: dict[str, tuple[str, ...] | None] = {"one detector": ("bulk-export-volume",), "all detectors": None}
 
 
-def log(events: int, seed: int) -> Iterator[pl.DataFrame]:
+def log(events: int, actors: int, seed: int) -> Iterator[pl.DataFrame]:
     """One partition's events, drawn out over so many days."""
     step_ms = DAYS * DAY * 1_000 // events
-    for number, frame in enumerate(frames(ACTORS, BATCH, -(-events // BATCH), seed=seed)):
+    for number, frame in enumerate(frames(actors, BATCH, -(-events // BATCH), seed=seed)):
         place = number * BATCH + pl.int_range(pl.len(), dtype=pl.Int64)
         late = pl.col("observed_at") - pl.col("occurred_at")
         observed = START_MS + place * step_ms
@@ -58,7 +59,9 @@ def main() -> None:
         place.mkdir(parents=True, exist_ok=True)
         if not any(place.iterdir()):
             for number in range(given.files):
-                write(place / file_name(TOPIC, number, 0), log(given.events // given.files, number))
+                write(
+                    place / file_name(TOPIC, number, 0), log(given.events // given.files, ACTORS // given.files, number)
+                )
         size = sum(path.stat().st_size for path in place.iterdir())
         print(f"{given.processes} processes, {len(list(place.iterdir()))} files, {size / 1e6:,.0f} MB")
         for name, ids in CHOICES.items():
