@@ -37,6 +37,8 @@ class FileState(msgspec.Struct, omit_defaults=True):
     """How much is taken of what the line at `offset` wraps."""
     modified_ns: int = 0
     """When the file changed last, by its own file system."""
+    unread_bytes: int = 0
+    """How many bytes were seen behind `offset`."""
     finished: bool = False
     """Whether it was read to its end when its name was gone."""
     seen_at_ms: int = 0

@@ -63,7 +63,8 @@ class Tail:
         self._awake: OrderedDict[Key, None] = OrderedDict()
         self._continuity = Continuity()
         self._scan_at, self._now_ms = -1, 0
-        self._searched = True
+        self._looks = 0
+        """Since the checkpoint was read."""
         self._problems: dict[str, str] = {}
 
     @property
@@ -76,7 +77,7 @@ class Tail:
         for state in files:
             self._continuity.absent.add(state)
         self._watch.remember(files)
-        self._searched = False
+        self._looks = 0
 
     def reconfigure(self, watched: Sequence[Watched], limits: Limits) -> None:
         """Goes on under a changed configuration. Open files stay open, unlinked ones too, if their source is left."""
@@ -150,9 +151,11 @@ class Tail:
             elif file.gone_since is None:
                 file.gone_since = elapsed_ms
                 self._awake[key] = None
-        if not self._searched:
+        if self._looks == 0:
             self._search(elapsed_ms)
-            self._searched = True
+        elif self._looks == 1:  # by now copies are known by their first records
+            self._miss()
+        self._looks += 1
         self._continuity.absent.forget(self._now_ms)
         paths = self._watch.listed | {file.path for file in self._open.values()}
         self._problems = {path: why for path, why in self._problems.items() if path in paths}
@@ -193,6 +196,16 @@ class Tail:
                 key = Key(state.source, state.lane, state.device, state.inode)
                 if path and origin and key not in self._open and self._add(origin, path, elapsed_ms, rotated=True):
                     self._found(key, elapsed_ms)
+
+    def _miss(self) -> None:
+        """Says once which files are gone of which something was left to read; they may come back all the same."""
+        for state in self._continuity.absent:
+            origin = self._watch.origin_of(state.source, state.lane, state.path)
+            if origin is not None and state.unread_bytes and not state.finished:
+                told = "%s went away while the agent did not run: %d bytes of it were seen and never read"
+                log.error(told, state.path, state.unread_bytes)
+                origin.tally.dropped[GAP] += 1
+            state.unread_bytes = 0
 
     def _found(self, key: Key, elapsed_ms: int) -> None:
         """Reads a moved file to its end; it is another one if it does not start as the one that was read."""

@@ -274,6 +274,7 @@ class TailedFile:
                 lane=self.key.lane,
                 skip=self._skip if begun else 0,
                 modified_ns=self.seen.modified_ns if self.seen else self._modified_ns,
+                unread_bytes=0 if self.packed or self.seen is None else self.seen.size - self._splitter.offset,
             )
         return self._dumped
 

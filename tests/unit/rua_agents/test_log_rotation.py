@@ -107,8 +107,9 @@ def test_a_log_that_was_packed_before_it_was_read_to_its_end_goes_on(tmp_path: P
     shift(tmp_path)
     log.write_bytes(lines(5_000))
     shift(tmp_path, compress=True)
-    after = before.restarted(f"{tmp_path}/a.log").poll(turns=20)
+    after = before.restarted(f"{tmp_path}/a.log").poll(turns=20).poll()
     assert sorted(before.numbers + after.numbers) == [*range(2_000), 5_000]
+    assert not after.tally.dropped
 
 
 def test_a_file_that_was_empty_at_the_checkpoint_and_rotated_away_is_read(tmp_path: Path) -> None:
@@ -288,6 +289,21 @@ def test_a_mounted_folder_that_is_switched_as_a_whole_is_followed(tmp_path: Path
     append(tmp_path / "one/a.log", lines(3))
     assert follower.poll().numbers == [1, 2, 3]
     assert len(set(follower.events)) == 3
+
+
+@pytest.mark.parametrize(("turns", "gaps"), [(1, 1), (9, 0)])
+def test_a_file_that_went_away_before_it_was_read_to_its_end_is_told_once(
+    tmp_path: Path, turns: int, gaps: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rotated to nowhere while the agent was down; one that was read is nobody's loss."""
+    log = tmp_path / "a.log"
+    log.write_bytes(lines(*range(1_000)))
+    before = Follower(f"{tmp_path}/a.log").poll(turns=turns)
+    log.unlink()
+    after = before.restarted(f"{tmp_path}/a.log").poll().poll()
+    assert after.tally.dropped["source_gap"] == gaps
+    assert caplog.text.count("went away") == gaps
+    assert after.restarted(f"{tmp_path}/a.log").poll().tally.dropped["source_gap"] == 0
 
 
 def test_a_checkpoint_before_the_first_look_forgets_nothing(tmp_path: Path) -> None:
