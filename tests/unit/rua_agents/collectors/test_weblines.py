@@ -248,6 +248,13 @@ def test_a_log_may_name_its_fields_as_it_likes(key: str) -> None:
     assert len(made) == 150
 
 
+@pytest.mark.parametrize("user", ["-", "", None, "ana"])
+def test_without_a_user_the_address_is_the_actor(user: str | None) -> None:
+    """However many came from other addresses before."""
+    made, _ = both(b"".join(line(n, user=user) for n in range(200)))
+    assert len({one.key for one in made if isinstance(one, Written)}) == (1 if user == "ana" else 7)
+
+
 def test_a_query_key_that_is_kept_is_kept() -> None:
     """Then requests are taken one by one."""
     made, _ = both(b"".join(line(n) for n in range(200)), query_keys=["p"])
