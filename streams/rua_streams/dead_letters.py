@@ -9,8 +9,12 @@ from rua_schemas.columns import Rejected
 from rua_schemas.events import Alert, DeadLetter, Evidence, Number
 from rua_schemas.topics import platform_of
 
+from rua_streams.fence import KEEP_DAYS
 from rua_streams.transport import Received
+from rua_streams.watermark import Watermark
 
+MAX_NAME = 200  # characters of a notice's name; what stands in it may have any length
+NO_CLOCK = Watermark()
 MAX_VALUE_BYTES = 900_000  # a dead letter must itself fit into a message
 
 
@@ -51,21 +55,36 @@ class Ratio:
 
 @dataclass(slots=True)
 class Notices:
-    """What happens once in a partition: notices given, events replayed. Saved with the checkpoint."""
+    """What happens once in a partition: notices given, events replayed. Saved with the checkpoint.
+
+    Each is remembered for `KEEP_DAYS` of the partition's clock, as sources are (`fence.py`, which also holds what is
+    replayed after that for too old). `given` holds offset and day; without a day it is of the partition's first day.
+    """
 
     given: dict[bytes, bytes] = field(default_factory=dict)
-    dirty: dict[bytes, bytes] = field(default_factory=dict)
+    dirty: dict[bytes, bytes | None] = field(default_factory=dict)
+    keep_days: int = KEEP_DAYS
 
-    def first(self, key: str, offset: int) -> bool:
+    def first(self, key: str, offset: int, clock: Watermark = NO_CLOCK) -> bool:
         """True the first time; the offset says when that was."""
-        name = key.encode()
-        if name in self.given:
+        name = key.encode() if len(key) <= MAX_NAME else hashlib.blake2b(key.encode()).hexdigest().encode()
+        if name in self.given and not self._over(name, clock):
             return False
-        self.given[name] = self.dirty[name] = str(offset).encode()
+        self.given[name] = self.dirty[name] = b"%d %d" % (offset, clock.day)
         return True
 
-    def take_dirty(self) -> dict[bytes, bytes]:
-        """The notices given since the last call."""
+    def forget(self, clock: Watermark) -> None:
+        """Drops what is over, for good. Call it after each batch in which a day began."""
+        for name in [name for name in self.given if self._over(name, clock)]:
+            del self.given[name]
+            self.dirty[name] = None
+
+    def _over(self, name: bytes, clock: Watermark) -> bool:
+        _, _, day = self.given[name].partition(b" ")
+        return (int(day or b"0") or clock.lowest) < clock.day - self.keep_days
+
+    def take_dirty(self) -> dict[bytes, bytes | None]:
+        """The notices given or forgotten since the last call."""
         dirty, self.dirty = self.dirty, {}
         return dirty
 

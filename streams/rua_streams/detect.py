@@ -7,8 +7,9 @@ import hashlib
 import importlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from faust.types import TP
 from numpy.typing import NDArray
 from rua_common.metrics import Metrics
 from rua_schemas.codec import Encoder
-from rua_schemas.columns import ColumnCodec, Rejected
+from rua_schemas.columns import ColumnCodec
 from rua_schemas.events import Alert, DeadLetter
 from rua_schemas.topics import ALERTS, DLQ
 
@@ -31,7 +32,7 @@ from rua_streams.outbox import Broken, Outbox
 from rua_streams.partition import Cursor, Partition, Rows, Snapshot, table
 from rua_streams.settings import WorkerSettings
 from rua_streams.shell import EX_START_AGAIN, BaseShell
-from rua_streams.state import Layout, State
+from rua_streams.state import DAY, Layout, State
 from rua_streams.transport import Batch, BatchApp, Mark
 
 LOG = logging.getLogger(__name__)
@@ -121,33 +122,40 @@ class DetectShell(BaseShell):
         for finding in self.engine.apply(fresh, work.state):
             self.raise_alert(alert_of(finding, *tp))
         work.partition.cursor.next = batch[-1].offset + 1
-        self.count(tp.topic, intake, fresh)
-        self.bury(work, batch, intake.rejected)
+        self.count(work, intake, fresh)
+        self.bury(work, batch, intake)
+        if work.fence.turned:
+            work.notices.forget(work.fence.clock)
 
     def raise_alert(self, one: Alert) -> None:
         """Sends an alert; its id makes a repetition harmless."""
         self.outbox.send(ALERTS, one.alert_id, self.alerts.encode(one))
         self.metrics.add("rua_worker_alerts_total", detector=one.detector, severity=one.severity)
 
-    def bury(self, work: Working, batch: Batch, rejected: Sequence[Rejected]) -> None:
+    def bury(self, work: Working, batch: Batch, intake: Intake) -> None:
         """Dead-letters what cannot be used; tells of a foreign platform and of too many, once each."""
-        tp = work.partition.tp
-        for why in rejected:
+        tp, offsets = work.partition.tp, intake.frame["offset"].to_numpy()
+        for why in intake.rejected:
             record = batch[why.index]
             self.outbox.send(DLQ, tp.topic, self.letters.encode(dead_letter(record, why, self.role)))
             self.metrics.add("rua_worker_dead_letters_total", topic=tp.topic, reason=why.reason)
-            if why.reason == WRONG_PLATFORM and work.notices.first(f"{WRONG_PLATFORM} {why.detail}", record.offset):
-                self.raise_alert(wrong_platform(record, why.detail))
+            if why.reason == WRONG_PLATFORM:
+                clock = work.fence.clock_at(int(np.searchsorted(offsets, record.offset)))
+                if work.notices.first(f"{WRONG_PLATFORM} {why.detail}", record.offset, clock):
+                    self.raise_alert(wrong_platform(record, why.detail))
             if work.ratio.crossed(record.offset):
                 self.raise_alert(too_many(record, work.ratio))
                 self.pause(tp, f"{work.ratio.bad} of {work.ratio.window_records} messages cannot be used")
 
-    def count(self, topic: str, intake: Intake, fresh: pl.DataFrame) -> None:
+    def count(self, work: Working, intake: Intake, fresh: pl.DataFrame) -> None:
         """Metrics of one batch."""
+        topic, untold = work.partition.tp.topic, work.fence.untold
+        work.fence.untold = 0
         late_ms = self.settings.late_seconds * 1_000
         late = fresh.select((pl.col("observed_at") - pl.col("occurred_at") > late_ms).sum()).item()
         self.metrics.add("rua_worker_events_total", fresh.height, role=self.role, topic=topic)
-        self.metrics.add("rua_worker_duplicates_total", intake.frame.height - fresh.height, topic=topic)
+        self.metrics.add("rua_worker_duplicates_total", intake.frame.height - fresh.height - untold, topic=topic)
+        self.metrics.add("rua_worker_untold_total", untold, topic=topic)
         replayed = 0 if intake.replayed is None else int(intake.replayed.sum())
         self.metrics.add("rua_worker_replayed_total", replayed, topic=topic)
         self.metrics.add("rua_worker_late_total", late, topic=topic)
@@ -170,7 +178,7 @@ class DetectShell(BaseShell):
             for (work, snapshot), result in zip(taken, results, strict=True):
                 await self.written(work, snapshot, result)
 
-    async def written(self, work: Working, snapshot: Snapshot, result: tuple[bool, float] | BaseException) -> None:
+    async def written(self, work: Working, snapshot: Snapshot, result: Written | BaseException) -> None:
         """What follows from the outcome of one transaction."""
         tp = work.partition.tp
         if isinstance(result, Lost):
@@ -180,15 +188,35 @@ class DetectShell(BaseShell):
             await self.release([work])
         elif isinstance(result, BaseException):
             raise result
-        elif result[0]:
+        elif result.done:
             work.partition.wrote(snapshot)
-            work.seconds = result[1]
+            work.seconds = result.seconds
             self.watchdog.progress(time.monotonic())
-            labels = {"topic": tp.topic, "partition": str(tp.partition)}
-            self.metrics.set("rua_worker_checkpoint_seconds", work.seconds, **labels)
-            self.metrics.set("rua_worker_state_rows", len(work.state), **labels)
+            self.measure(work, result)
         else:
             LOG.warning("%s-%d: checkpoint aborted by the broker, again with the next", *tp)
+
+    def measure(self, work: Working, written: Written) -> None:
+        """Metrics of a partition's state and of its last checkpoint."""
+        tp, state = work.partition.tp, work.state
+        subjects, day = max(len(state) - 1, 0), work.fence.clock.day
+        oldest = max(day - int(state.silent.min()), 0) if day and subjects else 0
+        for name, value in (
+            ("checkpoint_seconds", written.seconds),
+            ("checkpoint_rows", written.rows),
+            ("checkpoint_bytes", written.bytes),
+            ("state_rows", len(state)),
+            ("state_bytes", state.saved_bytes),
+            ("state_memory_bytes", state.memory_bytes),
+            ("state_bytes_per_actor", round(state.saved_bytes / max(subjects, 1))),
+            ("state_oldest_seconds", oldest * DAY),
+            ("state_sources", len(work.fence.sources)),
+            ("state_notices", len(work.notices.given)),
+        ):
+            self.metrics.set(f"rua_worker_{name}", value, topic=tp.topic, partition=str(tp.partition))
+        self.metrics.add("rua_worker_state_forgotten_total", state.forgotten, topic=tp.topic, kind="actor")
+        self.metrics.add("rua_worker_state_forgotten_total", work.fence.forgotten, topic=tp.topic, kind="source")
+        state.forgotten = work.fence.forgotten = 0
 
     async def release(self, gone: Iterable[Working]) -> None:
         """Closes writers; nothing is flushed."""
@@ -227,14 +255,25 @@ def admitted(work: Working, intake: Intake) -> NDArray[np.bool_]:
         for row in np.flatnonzero(intake.replayed).tolist():
             event_id, offset = intake.frame["event_id"][row], intake.frame["offset"][row]
             name = hashlib.blake2b(event_id.encode(), digest_size=16).hexdigest()  # an id may have any length
-            fresh[row] = work.notices.first(f"replayed {name}", offset)
+            clock = work.fence.clock_at(row + 1)
+            fresh[row] = fresh[row] and work.notices.first(f"replayed {name}", offset, clock)
     return fresh
 
 
-def timed(write: Callable[[Snapshot], bool], snapshot: Snapshot) -> tuple[bool, float]:
-    """The outcome and how many seconds it took."""
+class Written(NamedTuple):
+    """What became of one transaction, how many seconds it took, and how much it wrote."""
+
+    done: bool
+    seconds: float
+    rows: int
+    bytes: int
+
+
+def timed(write: Callable[[Snapshot], bool], snapshot: Snapshot) -> Written:
+    """Writes and measures."""
     started = time.perf_counter()
-    return write(snapshot), time.perf_counter() - started
+    size = sum(len(key) + len(row or b"") for key, row in snapshot.rows.items())
+    return Written(write(snapshot), time.perf_counter() - started, len(snapshot.rows), size)
 
 
 def known_layouts(saved: tuple[Layout, ...], engine: Engine) -> tuple[Layout, ...]:

@@ -42,7 +42,7 @@ class State:
     """Struct of arrays. Every column is zero for a subject never seen, so a new column needs no migration.
 
     `touched` marks the rows that changed since the last `take_dirty`, `gone` names those forgotten since; `forgotten`
-    counts them all.
+    counts them until somebody sets it back. `sizes` are the bytes of each row, key included, when it was last packed.
     """
 
     def __init__(self, layout: Layout, capacity: int = 64) -> None:
@@ -50,6 +50,7 @@ class State:
         self.names: list[str] = []
         self.rows: dict[str, int] = {}
         self.touched = np.zeros(capacity, np.bool_)
+        self.sizes = np.zeros(capacity, np.int32)
         self.gone: set[bytes] = set()
         self.forgotten = 0
         self.columns: dict[str, Columns] = {}
@@ -77,7 +78,19 @@ class State:
         rows = np.flatnonzero(self.touched[: len(self.names)])
         self.touched[rows] = False
         gone, self.gone = dict.fromkeys(self.gone), set()
-        return {**gone, **self._packed(rows)}
+        packed = self._packed(rows)
+        self.sizes[rows] = [len(key) + len(row) for key, row in packed.items()]
+        return {**gone, **packed}
+
+    @property
+    def saved_bytes(self) -> int:
+        """What the rows take in the state topic, before compression, as far as they were packed or loaded."""
+        return int(self.sizes[: len(self.names)].sum())
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the columns take in memory; names and the dictionary of rows come on top."""
+        return sum(array.nbytes for array in self._arrays())
 
     def dump(self) -> dict[bytes, bytes]:
         """Every row, for a full checkpoint or a comparison. Changes nothing."""
@@ -96,6 +109,7 @@ class State:
                 problem = f"state row {key!r} was written by another version of Rua, which this worker cannot read"
                 raise Refused(f"{problem}: run the version that wrote it, or a newer one")
             (row,) = self.intern([key.decode()])
+            self.sizes[row] = len(key) + len(packed)
             for column, value in unpack(packed[5:], known[packed[1:5]]).items():
                 if column in mine:
                     self.columns[column[0]][column[1]][row] = value
@@ -140,6 +154,7 @@ class State:
 
     def _arrays(self) -> Iterator[NDArray[Any]]:
         yield self.touched
+        yield self.sizes
         for columns in self.columns.values():
             yield from columns.values()
 
@@ -152,7 +167,7 @@ class State:
             new[: len(keep)] = old[keep]
             return new
 
-        self.touched = moved(self.touched)
+        self.touched, self.sizes = moved(self.touched), moved(self.sizes)
         for columns in self.columns.values():
             for name, old in columns.items():
                 columns[name] = moved(old)

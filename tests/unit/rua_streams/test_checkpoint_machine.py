@@ -204,6 +204,7 @@ class Worker:
             return
         assert self.partition.cursor.accepts(at)
         frame = pl.DataFrame(batch, schema=["source_id", "source_position", "key"], orient="row")
+        frame = frame.with_columns(occurred_at=pl.lit(1), observed_at=pl.lit(1))
         for (source, position, key), fresh in zip(batch, self.fence.admit(frame).tolist(), strict=True):
             if fresh and (body := self.counts.apply(key, position)):
                 self.outbox.append((f"{source} {position}", body))
@@ -384,7 +385,7 @@ class Machine(RuleBasedStateMachine):
                     alerts[f"{source} {position}"].add(body)
         self.owner.acks()
         assert self.owner.counts.rows == counts.rows
-        assert self.owner.fence.highest == dict(highest)
+        assert {name: one.highest for name, one in self.owner.fence.sources.items()} == dict(highest)
         assert dict(self.kafka.alerts) == dict(alerts)
 
 

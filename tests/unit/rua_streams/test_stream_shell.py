@@ -25,6 +25,7 @@ from rua_streams.ranges import Lane, halves, lane
 from rua_streams.settings import from_environment
 from rua_streams.transport import Mark
 from rua_streams.watchdog import Watchdog
+from rua_streams.watermark import Watermark
 
 from tests.streams_rig import Record, made
 
@@ -189,9 +190,24 @@ def test_a_notice_is_given_once_even_after_a_restore() -> None:
     """What was given is saved with the checkpoint."""
     notices = Notices()
     assert [notices.first("wrong elsewhere", 7), notices.first("wrong elsewhere", 9)] == [True, False]
-    assert notices.take_dirty() == {b"wrong elsewhere": b"7"}
+    assert notices.take_dirty() == {b"wrong elsewhere": b"7 0"}
     assert notices.take_dirty() == {}
-    assert not Notices({b"wrong elsewhere": b"7"}).first("wrong elsewhere", 9)
+    for saved in (b"7 0", b"7"):  # the released version kept no days
+        assert not Notices({b"wrong elsewhere": saved}).first("wrong elsewhere", 9)
+
+
+def test_a_notice_is_over_after_its_days_by_the_partitions_clock() -> None:
+    """Whether it was dropped meanwhile or not; a name of any length takes little room."""
+    notices, then, later = Notices(keep_days=10), Watermark(100, lowest=90), Watermark(111, lowest=90)
+    name = "wrong " + "x" * 1_000
+    assert notices.first(name, 7, then)
+    assert not notices.first(name, 8, Watermark(110, lowest=90))
+    assert notices.first(name, 9, later)
+    notices.first("old", 9, Watermark(0))
+    notices.take_dirty()
+    notices.forget(later)
+    assert notices.take_dirty() == {b"old": None}
+    assert [len(key) for key in notices.given] == [128]
 
 
 def test_notices_depend_on_the_log_alone() -> None:
