@@ -310,7 +310,8 @@ def parted(name: str) -> tuple[str, SubjectType]:
 def keyed_runs(names: pl.Series, values: Mapping[str, NDArray[Any]], state: State) -> dict[str, Run]:
     """The batch by subject, and by lane: what comes late must neither be lost behind a clock nor disturb it."""
     codes = names.to_arrow().dictionary_encode()
-    row = state.intern(codes.dictionary.to_pylist())[codes.indices.to_numpy()]
+    # not `to_numpy`, by which pyarrow imports pandas: a second and 40 MB
+    row = state.intern(codes.dictionary.to_pylist())[np.from_dlpack(codes.indices)]
     runs = {"actor": keyed("actor", row, values, state)}
     if (behind := values["behind"]).any():
         late, inverse = np.unique(row[behind], return_inverse=True)

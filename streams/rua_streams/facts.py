@@ -58,9 +58,9 @@ def stable_hash(item: str) -> int:
 
 def hashed(items: pl.Series) -> pl.Series:
     """Hashes each distinct item once; a missing one is as good as an empty one."""
-    codes = items.to_arrow().dictionary_encode()
-    table = np.array([*map(stable_hash, codes.dictionary.to_pylist()), stable_hash("")], np.uint64)
-    return pl.Series(table[codes.indices.fill_null(-1).to_numpy()])
+    codes = items.fill_null("").to_arrow().dictionary_encode()
+    table = np.array([stable_hash(item) for item in codes.dictionary.to_pylist()], np.uint64)
+    return pl.Series(table[np.from_dlpack(codes.indices)])  # not `to_numpy`: see `engine.keyed_runs`
 
 
 def measure(number: pl.Expr, where: pl.Expr) -> pl.Expr:

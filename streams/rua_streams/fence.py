@@ -73,7 +73,7 @@ class Fence:
         self.untold += int(old.sum()) - int(old[judged].sum())
         codes = frame["source_id"].to_arrow().dictionary_encode()
         names: list[str] = codes.dictionary.to_pylist()
-        source, position = np.from_dlpack(codes.indices), frame["source_position"].to_numpy()
+        source, position = np.asarray(np.from_dlpack(codes.indices), np.int64), frame["source_position"].to_numpy()
         for start, end in pairwise(sorted({0, *places, frame.height})):
             if start in places:
                 self._forget(int(today[start]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -267,3 +269,17 @@ def test_nothing_to_judge_is_said(tmp_path: Path) -> None:
         write(folder / file_name(TOPIC, 0, 0), [frame([event("2026-03-24 10:00")])])
     with pytest.raises(BadConfiguration, match="keep one of them"):
         logs_in(tmp_path)
+
+
+def test_judging_does_not_import_pandas(tmp_path: Path) -> None:
+    """Which is installed, since the feed needs it: it would cost each process, live ones too, a second and 40 MB."""
+    write(tmp_path / "e.avro", [frame([event("2026-03-24 10:00", rows=60_000)])])
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from rua_streams.backtest.logs import logs_in; from rua_streams.backtest.rules import Rules\n"
+        "from rua_streams.backtest.spread import backtest\n"
+        "told = backtest(logs_in(Path(sys.argv[1])), [Rules('x')], processes=1)\n"
+        "print(told.events, 'pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True)
+    assert done.stdout == "1 False\n"
