@@ -14,6 +14,7 @@ from rua_schemas import topics
 from tests.streams_rig import Feed, Rig, Truth, Worker, differences, truth
 
 pytestmark = pytest.mark.kafka
+PARTITIONS = 3  # an odd number before the old platform's: its own partitions change hands, too
 ANY_PLATFORM = {"RUA_WORKER_PLATFORMS": "", "RUA_WORKER_PLATFORM_SCAN_SECONDS": "0.5"}
 
 
@@ -28,7 +29,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
 
 def beside(rig: Rig, platform: str) -> Rig:
     """Another platform for the same workers."""
-    other = Rig(rig.bootstrap, rig.folder, platform=platform)
+    other = Rig(rig.bootstrap, rig.folder, PARTITIONS, platform)
     other.group, other.workers = rig.group, rig.workers
     return other
 
@@ -64,7 +65,7 @@ def test_a_platform_that_comes_is_read_and_one_that_goes_stops_nobody(rig: Rig) 
             worker.wait_ready()
         rig.wait_offset("detect", 1_000)
         events = topics.events_topic("newcomer")
-        rig.admin.create_topics([NewTopic(events, 4)])[events].result(20)
+        rig.admin.create_topics([NewTopic(events, PARTITIONS)])[events].result(20)
         cure = "rua.state.newcomer does not exist: run `rua topics apply --platform newcomer`"
         detectors = workers[:2]
         until(lambda: all(cure in worker.log() for worker in detectors), workers)
@@ -89,7 +90,7 @@ def test_a_platform_that_comes_is_read_and_one_that_goes_stops_nobody(rig: Rig) 
     rig.wait_committed("store")
     exact(rig)
 
-    rig.admin.create_topics([NewTopic(events, 4)])[events].result(20)
+    rig.admin.create_topics([NewTopic(events, PARTITIONS)])[events].result(20)
     until(lambda: all("the topic was re-created since" in worker.log() for worker in detectors), workers)
     with Feed(rig, 4, 700):
         rig.wait_offset("detect", sum(rig.committed("detect").values()) + 2_000)
