@@ -165,7 +165,7 @@ class Restore:
             else:
                 rows[key] = value
         packed = rows.pop(CHECKPOINT, None)
-        checkpoint = None if packed is None else msgspec.json.decode(packed, type=Checkpoint)
+        checkpoint = None if packed is None else decoded(packed, f"{tp.topic}-{tp.partition}")
         self._check(tp, facts, checkpoint, source, self.log.committed(tp))
         if checkpoint is None:
             return Restored(writer, facts, source.first, None, {}, (), 0)
@@ -196,8 +196,6 @@ class Restore:
             if committed > 0:
                 raise Refused(f"{name}: no checkpoint, yet offset {committed} is committed: the state was lost; {anew}")
             return
-        if found.version != VERSION:
-            raise Refused(f"{name}: the checkpoint has version {found.version}, this worker reads {VERSION}: upgrade")
         if found.group != self.group:
             raise Refused(
                 f"{name}: the state belongs to group {found.group}, not {self.group}: set RUA_WORKER_GROUP, or {anew}"
@@ -219,3 +217,25 @@ class Restore:
                 f"{name}: the checkpoint {found.next} lies above the topic's end {source.end}: "
                 f"the topic lost records; {anew}"
             )
+
+
+class Version(msgspec.Struct, frozen=True):
+    """What every version of a checkpoint row has."""
+
+    version: int
+
+
+def decoded(packed: bytes, name: str) -> Checkpoint:
+    """The checkpoint row of this partition.
+
+    Raises:
+        Refused: another version of Rua wrote it.
+    """
+    try:
+        version = msgspec.json.decode(packed, type=Version).version
+        if version == VERSION:
+            return msgspec.json.decode(packed, type=Checkpoint)
+        found = f"has version {version}, this worker reads {VERSION}"
+    except msgspec.DecodeError as why:
+        found = f"is of a version that this worker cannot read ({why})"
+    raise Refused(f"{name}: the checkpoint {found}: run the version of Rua that wrote it, or a newer one")

@@ -32,7 +32,7 @@ from rua_streams.outbox import Broken, Outbox
 from rua_streams.partition import Cursor, Partition, Rows, Snapshot, table
 from rua_streams.settings import WorkerSettings
 from rua_streams.shell import EX_START_AGAIN, BaseShell
-from rua_streams.state import DAY, Layout, State
+from rua_streams.state import DAY, Layout, State, in_use
 from rua_streams.transport import Batch, BatchApp, Mark
 
 LOG = logging.getLogger(__name__)
@@ -105,8 +105,9 @@ class DetectShell(BaseShell):
         if restored.skipped:
             LOG.error("%s-%d: %d records were deleted by retention before they were applied", *tp, restored.skipped)
         state, fence = State(self.engine.layout), Fence()
-        layouts = known_layouts(restored.layouts, self.engine)
-        state.load(table(restored.rows, ACTORS), layouts)
+        subjects = table(restored.rows, ACTORS)
+        layouts = known_layouts(in_use(subjects.values(), restored.layouts), self.engine)
+        state.load(subjects, layouts)
         fence.load(table(restored.rows, SOURCES))
         notices = Notices(table(restored.rows, NOTICES))
         tables: dict[bytes, Rows] = {ACTORS: state, SOURCES: fence, NOTICES: notices}

@@ -18,8 +18,9 @@ Layout = tuple[Column, ...]
 
 ROW_VERSION = b"\x01"
 WORD, BLOCK = 8, 64  # bytes of a word; bytes that one byte of a bitmap speaks for
-SUBJECT = "\0subject"  # owns what is known of a row whatever the detectors are
+SUBJECT = "\0subject"
 DAY = 86_400  # seconds
+ENGINES_OWN = {SUBJECT, "\0partition", "actor", "lane"}  # owners of what is known of a row whatever the detectors are
 PARTITION = "\0partition"  # the row of the partition itself; no subject's name begins with NUL and lacks a colon
 
 
@@ -36,6 +37,30 @@ def encode_layout(layout: Layout) -> bytes:
 def decode_layout(raw: bytes) -> Layout:
     """What `encode_layout` wrote."""
     return msgspec.json.decode(raw, type=Layout)
+
+
+def inherited(old: Layout, new: Layout) -> set[Column]:
+    """The columns that a new version takes over from an old one.
+
+    Features and episodes begin anew, as a whole, if any column of theirs is another: half of what a feature remembers
+    may be worse than nothing. What the engine itself keeps is taken over column by column.
+    """
+
+    def owned(layout: Layout) -> dict[str, set[Column]]:
+        found: dict[str, set[Column]] = {}
+        for column in layout:
+            found.setdefault(column[0], set()).add(column)
+        return found
+
+    before, after = owned(old), owned(new)
+    whole = {owner for owner in before if before[owner] == after.get(owner)}
+    return {c for c in set(old) & set(new) if c[0] in whole or c[0] in ENGINES_OWN}
+
+
+def in_use(rows: Iterable[bytes], layouts: Iterable[Layout]) -> tuple[Layout, ...]:
+    """The layouts under which the packed rows were written. The others are of rows that are long gone."""
+    used = {packed[1:5] for packed in rows}
+    return tuple(layout for layout in layouts if fingerprint(layout) in used)
 
 
 class State:
@@ -97,20 +122,20 @@ class State:
         return self._packed(np.arange(len(self.names)))
 
     def load(self, saved: Mapping[bytes, bytes], layouts: Iterable[Layout]) -> None:
-        """Restores rows written under any of the layouts. Columns are matched whole, new ones start at zero.
+        """Restores rows written under any of the layouts; `inherited` says what of them is taken.
 
         Raises:
             Refused: a row was written under a layout that is not among `layouts`.
         """
-        known = {fingerprint(layout): layout for layout in layouts}
-        mine = set(self.layout)
+        known = {fingerprint(layout): (layout, inherited(layout, self.layout)) for layout in layouts}
         for key, packed in saved.items():
             if packed[:1] != ROW_VERSION or packed[1:5] not in known:
                 problem = f"state row {key!r} was written by another version of Rua, which this worker cannot read"
                 raise Refused(f"{problem}: run the version that wrote it, or a newer one")
             (row,) = self.intern([key.decode()])
             self.sizes[row] = len(key) + len(packed)
-            for column, value in unpack(packed[5:], known[packed[1:5]]).items():
+            layout, mine = known[packed[1:5]]
+            for column, value in unpack(packed[5:], layout).items():
                 if column in mine:
                     self.columns[column[0]][column[1]][row] = value
 

@@ -106,7 +106,7 @@ def test_counts_what_retention_took_before_it_was_applied() -> None:
         (Still(saved(), offset=51), "checkpoint 50 lies below the committed offset 51"),
         (Still({}), "no checkpoint, yet offset 40 is committed"),
         (Still(saved(next=101)), "lies above the topic's end 100"),
-        (Still(saved(version=2)), "version 2.*upgrade"),
+        (Still(saved(version=2)), "version 2.*run the version of Rua that wrote it, or a newer one"),
         (Still(saved(group="other")), "RUA_WORKER_GROUP"),
         (Still(saved(), stable=3), "kafka-transactions.sh find-hanging"),
         (Still(saved(), partitions=8), "rua topics apply"),
