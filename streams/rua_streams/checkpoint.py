@@ -94,8 +94,8 @@ class Log(Protocol):
         """The partition's offsets."""
         ...
 
-    def read(self, tp: TP, first: int, end: int) -> Iterable[tuple[bytes, bytes | None]]:
-        """Committed records of these offsets, in their order."""
+    def read(self, tp: TP, first: int, end: int) -> Iterable[tuple[int, bytes, bytes | None]]:
+        """Offset, key and value of the committed records of these offsets, in their order."""
         ...
 
     def committed(self, tp: TP) -> int:
@@ -116,6 +116,24 @@ class Restored:
     skipped: int  # records that the topic dropped before they were applied
 
 
+class Progress(NamedTuple):
+    """How far a restore is. `share` is that of the state topic's offsets, of which compaction took some."""
+
+    tp: TP
+    rows: int
+    share: float
+    seconds: float
+
+    @property
+    def left_seconds(self) -> float:
+        """How long the rest takes if it goes on like this."""
+        return self.seconds * (1 - self.share) / self.share if self.share else 0.0
+
+
+def silent(_: Progress) -> None:
+    """Nobody asked."""
+
+
 @dataclass(frozen=True)
 class Restore:
     """Takes over partitions of one consumer group."""
@@ -125,17 +143,22 @@ class Restore:
     state_topic: Callable[[str], str]  # the events topic's name -> the state topic's
     wait_seconds: float = 75.0
     poll_seconds: float = 0.2
+    tell_seconds: float = 1.0
     sleep: Callable[[float], None] = field(default=time.sleep)
 
-    def acquire(self, tp: TP) -> Restored:
+    def acquire(self, tp: TP, tell: Callable[[Progress], None] = silent) -> Restored:
         """Fences former owners, reads the state and checks that it belongs to this source.
+
+        Args:
+            tp: the source partition.
+            tell: is told how far it is, each `tell_seconds`.
 
         Raises:
             Refused: state and source contradict each other; the text names the cure.
         """
         writer = self.log.fence(tp)
         try:
-            return self._restored(tp, writer)
+            return self._restored(tp, writer, tell)
         except BaseException:
             writer.close()
             raise
@@ -148,7 +171,7 @@ class Restore:
             return str(why)
         return ""
 
-    def _restored(self, tp: TP, writer: Writer) -> Restored:
+    def _restored(self, tp: TP, writer: Writer, tell: Callable[[Progress], None] = silent) -> Restored:
         place = TP(self.state_topic(tp.topic), tp.partition)
         facts = self.log.describe(tp.topic)
         found = self.log.describe(place.topic)
@@ -158,12 +181,7 @@ class Restore:
                 "give both the same number with `rua topics apply`"
             )
         source, state = self.log.bounds(tp), self._stable(place)
-        rows: dict[bytes, bytes] = {}
-        for key, value in self.log.read(place, state.first, state.end):
-            if value is None:
-                rows.pop(key, None)
-            else:
-                rows[key] = value
+        rows = self._rows(place, state, lambda count, share, took: tell(Progress(tp, count, share, took)))
         packed = rows.pop(CHECKPOINT, None)
         checkpoint = None if packed is None else decoded(packed, f"{tp.topic}-{tp.partition}")
         self._check(tp, facts, checkpoint, source, self.log.committed(tp))
@@ -171,6 +189,20 @@ class Restore:
             return Restored(writer, facts, source.first, None, {}, (), 0)
         at = max(checkpoint.next, source.first)
         return Restored(writer, facts, at, checkpoint.next, rows, checkpoint.layouts, at - checkpoint.next)
+
+    def _rows(self, place: TP, state: Bounds, tell: Callable[[int, float, float], None]) -> dict[bytes, bytes]:
+        """The last value of each key."""
+        rows: dict[bytes, bytes] = {}
+        begun = told = time.monotonic()
+        for offset, key, value in self.log.read(place, state.first, state.end):
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+            if (now := time.monotonic()) - told >= self.tell_seconds:
+                told = now
+                tell(len(rows), (offset + 1 - state.first) / (state.end - state.first), now - begun)
+        return rows
 
     def _stable(self, place: TP) -> Bounds:
         """The state topic's bounds once nothing is hidden.

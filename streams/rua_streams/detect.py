@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,7 +22,7 @@ from rua_schemas.events import Alert, DeadLetter
 from rua_schemas.topics import ALERTS, DLQ
 
 from rua_streams.alerts import alert_of
-from rua_streams.checkpoint import Lost, Restore, Restored
+from rua_streams.checkpoint import Lost, Progress, Restore, Restored
 from rua_streams.dead_letters import Notices, Ratio, dead_letter, too_many, wrong_platform
 from rua_streams.engine import Engine
 from rua_streams.fence import Fence
@@ -73,6 +73,7 @@ class DetectShell(BaseShell):
         self.engine, self.restore, self.outbox = engine, restore, outbox
         self.codec, self.alerts, self.letters = ColumnCodec(), Encoder(Alert), Encoder(DeadLetter)
         self.owned: dict[TP, Working] = {}
+        self.restoring: dict[TP, Progress] = {}
         self.lock = asyncio.Lock()
         self.generation, self.lost_at, self.checkpointed_at = -1, 0.0, time.monotonic()
 
@@ -94,11 +95,35 @@ class DetectShell(BaseShell):
             await self.release(gone)
             new = sorted(assigned - self.owned.keys())
             started = time.monotonic()
-            restored = await asyncio.gather(*(self.thread(self.restore.acquire, tp) for tp in new))
+            restored = await asyncio.gather(*(self.thread(self.restore.acquire, tp, self.restores) for tp in new))
             for tp, one in zip(new, restored, strict=True):
                 self.owned[tp] = self.working(tp, one)
+                self.restoring.pop(tp, None)
+                self.measure_restore(tp, len(one.rows), 0)
             self.generation, self.lost_at = generation, 0.0
         self.took_over(new, time.monotonic() - started)
+
+    def restores(self, one: Progress) -> None:
+        """Says how far a restore is. Called from its thread."""
+        LOG.info(
+            "%s-%d: restored %d rows, %.0f %% read, about %.0f s left",
+            *one.tp, one.rows, 100 * one.share, one.left_seconds,
+        )  # fmt: skip
+        self.restoring[one.tp] = one
+        self.measure_restore(one.tp, one.rows, one.left_seconds)
+
+    def measure_restore(self, tp: TP, rows: int, left_seconds: float) -> None:
+        """Metrics of a restore; nothing is left when it is over."""
+        for name, value in (("rows", rows), ("left_seconds", left_seconds)):
+            self.metrics.set(f"rua_worker_restore_{name}", value, topic=tp.topic, partition=str(tp.partition))
+
+    def status(self) -> dict[str, Any]:
+        """With the restores that are going on."""
+        restoring = [
+            {"topic": tp.topic, "partition": tp.partition, "rows": one.rows, "left_seconds": round(one.left_seconds)}
+            for tp, one in sorted(self.restoring.items())
+        ]
+        return {**super().status(), "restoring": restoring}
 
     def working(self, tp: TP, restored: Restored) -> Working:
         """Builds the state of a partition from its restored rows."""

@@ -120,7 +120,7 @@ class KafkaLog:
         (future,) = self.admin.list_offsets({place: spec}, isolation_level=level).values()
         return int(future.result(CALL_SECONDS).offset)
 
-    def read(self, tp: TP, first: int, end: int) -> Iterator[tuple[bytes, bytes | None]]:
+    def read(self, tp: TP, first: int, end: int) -> Iterator[tuple[int, bytes, bytes | None]]:
         """Reads `read_committed` from exactly `first`, never by seeking to the beginning, which races the assignment.
 
         A log may end in a control marker, which no consumer sees: only its end-of-partition report says that `end` was
@@ -136,7 +136,7 @@ class KafkaLog:
                 for message in consumer.consume(10_000, 0.1):
                     error = message.error()
                     if error is None:
-                        yield message.key() or b"", message.value()
+                        yield message.offset() or 0, message.key() or b"", message.value()
                     elif error.code() != KafkaError._PARTITION_EOF:
                         raise KafkaException(error)
                     elif (message.offset() or 0) >= end:

@@ -114,8 +114,8 @@ class State:
 
     @property
     def memory_bytes(self) -> int:
-        """What the columns take in memory; names and the dictionary of rows come on top."""
-        return sum(array.nbytes for array in self._arrays())
+        """What the rows' columns take in memory; names and the dictionary of rows come on top."""
+        return sum(array.nbytes for array in self._arrays()) // self.capacity * len(self.names)
 
     def dump(self) -> dict[bytes, bytes]:
         """Every row, for a full checkpoint or a comparison. Changes nothing."""

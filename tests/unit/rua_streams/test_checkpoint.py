@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from faust.types import TP
 from rua_common.errors import Refused
-from rua_streams.checkpoint import CHECKPOINT, Bounds, Checkpoint, Restore, Restored, TopicFacts
+from rua_streams.checkpoint import CHECKPOINT, Bounds, Checkpoint, Progress, Restore, Restored, TopicFacts
 from rua_streams.partition import Cursor
 
 SOURCE = TP("rua.events.shop", 3)
@@ -55,9 +55,9 @@ class Still:
         """See `Log`."""
         return self.source if tp == SOURCE else Bounds(0, self.stable, 9)
 
-    def read(self, tp: TP, first: int, end: int) -> Iterator[tuple[bytes, bytes | None]]:
+    def read(self, tp: TP, first: int, end: int) -> Iterator[tuple[int, bytes, bytes | None]]:
         """See `Log`."""
-        return iter(self.rows.items())
+        return ((place, *row) for place, row in enumerate(self.rows.items()))
 
     def committed(self, tp: TP) -> int:
         """See `Log`."""
@@ -90,6 +90,18 @@ def test_begins_at_the_beginning_when_nothing_was_ever_saved() -> None:
     """No checkpoint and no committed offset: a new platform."""
     found = restored(Still({}, source=Bounds(7, 100, 100), offset=-1))
     assert (found.next, found.saved) == (7, None)
+
+
+def test_a_restore_says_how_far_it_is() -> None:
+    """Rows so far, the share of the offsets, and how long the rest will take; tombstones are no rows."""
+    told: list[Progress] = []
+    rows = {**saved(), **{b"a%d" % n: b"1" for n in range(5)}, b"aann": None}
+    restore = Restore(Still(rows), "g", lambda _: "rua.state.shop", tell_seconds=0)
+    found = restore.acquire(SOURCE, told.append)
+    assert len(told) == len(rows)
+    assert (told[-1].tp, told[-1].rows, told[-1].share) == (SOURCE, len(found.rows) + 1, len(rows) / 9)
+    assert Progress(SOURCE, 9, 0.25, 2.0).left_seconds == 6.0
+    assert Progress(SOURCE, 0, 0.0, 2.0).left_seconds == 0.0
 
 
 def test_counts_what_retention_took_before_it_was_applied() -> None:

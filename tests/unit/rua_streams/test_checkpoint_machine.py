@@ -139,9 +139,10 @@ class ModelKafka:
         stable = next((i for i, entry in enumerate(self.state) if entry.open), len(self.state))
         return Bounds(0, stable, len(self.state))
 
-    def read(self, tp: TP, first: int, end: int) -> Iterator[tuple[bytes, bytes | None]]:
+    def read(self, tp: TP, first: int, end: int) -> Iterator[tuple[int, bytes, bytes | None]]:
         """Committed records."""
-        return ((e.key, e.value) for e in self.state[first:end] if not e.open and not e.gone)
+        entries = enumerate(self.state[first:end], first)
+        return ((place, e.key, e.value) for place, e in entries if not e.open and not e.gone)
 
     def committed(self, tp: TP) -> int:
         """The group's offset."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError
 from faust.types import TP
@@ -19,13 +20,14 @@ from rua_streams.checkpoint import TopicFacts
 from rua_streams.dead_letters import MAX_VALUE_BYTES, Notices, Ratio, dead_letter, too_many, wrong_platform
 from rua_streams.detect import admitted
 from rua_streams.fence import Fence
-from rua_streams.intake import REPLAY_HEADER, take_in
+from rua_streams.intake import REPLAY_HEADER, Intake, take_in
 from rua_streams.outbox import Broken, Outbox
 from rua_streams.ranges import Lane, halves, lane
 from rua_streams.settings import from_environment
+from rua_streams.testing import event, frame
 from rua_streams.transport import Mark
 from rua_streams.watchdog import Watchdog
-from rua_streams.watermark import Watermark
+from rua_streams.watermark import DAY_MS, Watermark
 
 from tests.streams_rig import Record, made
 
@@ -254,6 +256,15 @@ def test_a_replay_passes_the_fence_once_however_the_log_is_cut() -> None:
         fresh = [admit for part in parts for admit in admitted(work, part).tolist()]
         assert fresh == [True, False, True, False, False]
         assert len(work.notices.take_dirty()) == 1
+
+
+def test_a_replay_of_what_no_notice_remembers_any_more_does_not_pass() -> None:
+    """It may have been replayed before: too old to tell."""
+    days = [event(day * DAY_MS, event_id=f"{day:032x}") for day in (100, 101, 102, 103)]
+    again = event(100 * DAY_MS, observed=103 * DAY_MS, event_id="1" * 32)
+    work: Any = SimpleNamespace(fence=Fence(keep_days=2, votes=1), notices=Notices(keep_days=2))
+    intake = Intake(frame([*days, again]), [], 0, 0, np.array([False] * 4 + [True]))
+    assert admitted(work, intake).tolist() == [True, True, True, True, False]
 
 
 class Wire:
