@@ -60,10 +60,10 @@ def test_a_platform_that_comes_is_read_and_one_that_goes_stops_nobody(rig: Rig) 
     A new platform without its state topic, and one re-created with an old state, are refused: the others go on.
     """
     workers = [rig.start(role, **ANY_PLATFORM) for role in ("detect", "detect", "store")]
-    with Feed(rig, 1, 700):
+    with Feed(rig, 1, 500):
         for worker in workers:
             worker.wait_ready()
-        rig.wait_offset("detect", 1_000)
+        rig.wait_offset("detect", 500)
         events = topics.events_topic("newcomer")
         rig.admin.create_topics([NewTopic(events, PARTITIONS)])[events].result(20)
         cure = "rua.state.newcomer does not exist: run `rua topics apply --platform newcomer`"
@@ -72,9 +72,9 @@ def test_a_platform_that_comes_is_read_and_one_that_goes_stops_nobody(rig: Rig) 
         assert all(worker.log().count(cure) == 1 for worker in detectors)
 
         new = beside(rig, "newcomer")
-        with Feed(new, 2, 700):
+        with Feed(new, 2, 500):
             until(lambda: all("platforms have changed" in worker.log() for worker in workers), workers)
-            new.wait_offset("detect", 3_000)
+            new.wait_offset("detect", 1_500)
     for one in (rig, new):
         one.wait_committed("detect")
         one.wait_committed("store")
@@ -83,15 +83,15 @@ def test_a_platform_that_comes_is_read_and_one_that_goes_stops_nobody(rig: Rig) 
     assert applied == sum(len(one.offsets) - one.duplicates for one in both), "a change between living workers repeats"
 
     rig.admin.delete_topics([events])[events].result(20)
-    with Feed(rig, 3, 700):
+    with Feed(rig, 3, 500):
         until(lambda: all(worker.log().count("platforms have changed") == 2 for worker in workers), workers)
-        rig.wait_offset("detect", sum(rig.committed("detect").values()) + 2_000)
+        rig.wait_offset("detect", sum(rig.committed("detect").values()) + 800)
     rig.wait_committed("detect")
     rig.wait_committed("store")
     exact(rig)
 
     rig.admin.create_topics([NewTopic(events, PARTITIONS)])[events].result(20)
     until(lambda: all("the topic was re-created since" in worker.log() for worker in detectors), workers)
-    with Feed(rig, 4, 700):
-        rig.wait_offset("detect", sum(rig.committed("detect").values()) + 2_000)
+    with Feed(rig, 4, 500):
+        rig.wait_offset("detect", sum(rig.committed("detect").values()) + 800)
     assert [worker.drain() for worker in workers] == [0, 0, 0]

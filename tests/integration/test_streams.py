@@ -163,7 +163,7 @@ def test_a_named_worker_that_is_back_in_time_moves_nobodys_partitions(rig: Rig) 
     """A rolling restart of two: each gets its own partitions back, the other is not even told; nothing is repeated."""
     named = [{"RUA_WORKER_INSTANCE_ID": f"detect-{n}", "RUA_KAFKA_SESSION_TIMEOUT_SECONDS": "40"} for n in range(2)]
     workers = [rig.start("detect", **one) for one in named]
-    with Feed(rig, 11, 700):
+    with Feed(rig, 11, 500):
         end = time.monotonic() + 60
         while [len(worker.status().get("partitions", ())) for worker in workers] != [2, 2]:
             assert time.monotonic() < end, [worker.log() for worker in workers]
@@ -174,7 +174,7 @@ def test_a_named_worker_that_is_back_in_time_moves_nobodys_partitions(rig: Rig) 
             assert workers[number].drain() == 0
             workers[number] = rig.start("detect", **named[number])
             workers[number].wait_ready()
-            rig.wait_offset("detect", sum(rig.committed("detect").values()) + 1_000)
+            rig.wait_offset("detect", sum(rig.committed("detect").values()) + 500)
             assert places(workers[number]) == mine
             assert other.log().count("taken over") == before
     rig.wait_committed("detect")
