@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies as st
+from msgspec.structs import replace
 from rua_schemas.events import MAX_TIME_MS, TelemetryEvent
 from rua_streams.detectors.baseline_deviation import BaselineDeviation
 from rua_streams.detectors.bulk_export_volume import BulkExportVolume
@@ -163,3 +164,29 @@ def test_any_cut_gives_the_same_findings_and_state(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=5)))
     assert replay(SMALL, events, cuts, zone=zone, keep_days=days, votes=votes) == whole
     assert replay(SMALL, events, cuts, zone=zone, restart=True, keep_days=days, votes=votes) == whole
+
+
+def after_a_silence(rng: random.Random, days: int) -> list[TelemetryEvent]:
+    """A log whose subjects are all silent for so many days, while somebody else is not; nothing is a week late."""
+    events = [e for e in log_of(rng, 80) if 0 < e.occurred_at <= e.observed_at < e.occurred_at + 7 * DAY * 1_000]
+    before, after = events[: len(events) // 2], events[len(events) // 2 :]
+    last = max(e.observed_at for e in before)
+    gap = days * DAY * 1_000
+    steps = 400  # enough for a day each, however far the clock lags behind the jumps before
+    ticks = [event(last + gap * n // steps, actor="tick", action="alter", kind="data_change") for n in range(steps)]
+    moved = [replace(e, occurred_at=e.occurred_at + gap, observed_at=e.observed_at + gap) for e in after]
+    return [*before, *ticks, *moved]
+
+
+def differs(seed: int, days: int, keep_days: int | None) -> bool:
+    """Whether forgetting, after so many days of silence, changes what is found."""
+    events = after_a_silence(random.Random(seed), days)
+    found, _ = replay(SMALL, events, keep_days=keep_days, votes=1)
+    everything, _ = replay(SMALL, events, keep_days=10_000, votes=1)
+    return [told(one) for one in found] != [told(one) for one in everything]
+
+
+def test_what_is_forgotten_could_not_have_mattered() -> None:
+    """After a hundred days of silence nobody is judged otherwise; after ten some would be."""
+    assert not any(differs(seed, 110, None) for seed in range(4))
+    assert any(differs(seed, 15, 10) for seed in (2, 3))
