@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 EXTRAS := --extra demo
 SEED ?=
+JOBS ?= 2
 export TZ := UTC
 
 .DEFAULT_GOAL := help
@@ -17,7 +18,7 @@ demo: $(VENV)/run ## set up, then run the main job: real log lines in, alerts ou
 	@$(BIN)/rua demo $(ARGS)
 
 test: dev lint types imports ## set up, then pass every test, those on a real Kafka included
-	@$(BIN)/python -m pytest -m "not slow and not sources" $(ARGS)
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not sources" $(ARGS)
 
 setup: $(VENV)/run ## make .venv with all that Rua needs to run
 dev: $(VENV)/dev ## setup, and the tools that check the code

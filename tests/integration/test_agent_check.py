@@ -13,6 +13,8 @@ from rua_agents.check import problems
 from rua_agents.settings import load
 from rua_common.clock import ManualClock, SystemClock
 from rua_schemas import topics
+from rua_schemas.codec import encode
+from rua_schemas.events import Heartbeat
 
 from tests.agent_rig import KEY, START_MS, web_line
 
@@ -78,7 +80,11 @@ def test_a_clock_that_is_behind_shows_by_the_newest_heartbeat(tmp_path: Path, ka
     platform = f"check{uuid.uuid4().hex[:8]}"
     topics.apply(AdminClient({"bootstrap.servers": kafka_bootstrap}), [platform], replication=1)
     producer = Producer({"bootstrap.servers": kafka_bootstrap})
-    producer.produce(topics.HEARTBEATS, b"")
+    beat = Heartbeat(
+        agent_id="a", agent_epoch=1, agent_version="0", platform=platform, sent_at=0, last_seq=0, events_acked=0,
+        records_failed=0, lag_bytes=0, files=0,
+    )  # fmt: skip
+    producer.produce(topics.HEARTBEATS, encode(beat))
     assert producer.flush(10) == 0
     settings = load(configure(tmp_path, kafka_bootstrap, platform))
     late = ManualClock(SystemClock().now_ms() - 3_600_000)
