@@ -124,12 +124,12 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     ("facts.py", "AT > BEHIND_S", "AT >= BEHIND_S + 300"),
     ("facts.py", '& ~OUTCOME.is_in(["denied", "failed"])\nEXPORT', '\nEXPORT'),
     # Fence, state
-    ("fence.py", "fresh[judged[order]] = position > held", "fresh[judged[order]] = position >= held"),
+    ("fence.py", "fresh[order] = position > held", "fresh[order] = position >= held"),
     ("fence.py", "held[starts] = before", "held[starts] = -1"),
-    ("fence.py", "if new > old}", "}"),
+    ("fence.py", "if highest > one.highest or day > one.seen:", "if True:"),
     ("fence.py", "np.maximum(lifted[starts], carried)", "lifted[starts]"),
     ("state.py", "gone[self.rows[PARTITION]] = False", "pass"),
-    ("state.py", "self.touched = moved(self.touched)", "self.touched = np.zeros(capacity, np.bool_)"),
+    ("state.py", "self.touched, self.sizes = moved(self.touched)", "self.touched, self.sizes = np.zeros(capacity, np.bool_)"),
     ("state.py", "self.touched[rows] = False", "pass"),
     ("state.py", "if column in mine:", "if True:"),
     # Detectors
