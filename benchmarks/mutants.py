@@ -126,7 +126,7 @@ MUTANTS: tuple[tuple[str, str, str], ...] = (
     # Fence, state
     ("fence.py", "fresh[order] = position > held", "fresh[order] = position >= held"),
     ("fence.py", "held[starts] = before", "held[starts] = -1"),
-    ("fence.py", "if highest > one.highest or day > one.seen:", "if True:"),
+    ("fence.py", "Source(highest, max(day, one.seen))", "Source(one.highest, max(day, one.seen))"),
     ("fence.py", "np.maximum(lifted[starts], carried)", "lifted[starts]"),
     ("state.py", "gone[self.rows[PARTITION]] = False", "pass"),
     ("state.py", "self.touched, self.sizes = moved(self.touched)", "self.touched, self.sizes = np.zeros(capacity, np.bool_)"),
