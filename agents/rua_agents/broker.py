@@ -70,7 +70,7 @@ class BrokerHealth:
     def _look(self) -> None:
         try:
             self._found = self._ask(self._kafka)
-        except Exception:
+        except Exception:  # a thread of its own, whose end would be silent: what it was is logged, the agent goes on
             log.exception("cannot look at the way to %s", self._kafka.bootstrap)
 
     def _say(self, words: str, kind: str, now: float) -> None:

@@ -137,7 +137,7 @@ class Emitter:
     def _send(self, drafts: Sequence[Draft | Written]) -> None:
         seal, messages, size = self._sealer.sealed, [], 0
         for draft in drafts:
-            one = draft if type(draft) is Written else self._written(draft)  # type: ignore[arg-type]  # is a Draft then
+            one = draft if isinstance(draft, Written) else self._written(draft)
             if one is not None:
                 value, key = seal(one), one[1]
                 size += len(value) + len(key)

@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 from rua_agents.collectors import accounts, sudo
 from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
-from rua_agents.collectors.drafting import Ignored, RecordParser
-from rua_agents.collectors.host import Deed, event_of
+from rua_agents.collectors.drafting import Ignored
+from rua_agents.collectors.host import Deed, StampedParser, event_of
 from rua_agents.records import RawRecord
 from rua_agents.syslog import Stamps
 
@@ -77,15 +77,11 @@ READERS: Mapping[str, Callable[[str], Deed]] = {
 """Program → reader of its messages."""
 
 
-class _Parser(RecordParser):
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._stamps = Stamps(place.zone)
-
+class _Parser(StampedParser):
     def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
         """The event of a line."""
         text = _text(record)
-        line = self._stamps.read(text, observed_at)
+        line = self.stamps.read(text, observed_at)
         self.place.tally.replaced += text.count("\N{REPLACEMENT CHARACTER}")
         if line.message.startswith("pam_") and ":session)" in line.message:
             deed = session_opened(line.message)
@@ -94,11 +90,3 @@ class _Parser(RecordParser):
         else:
             raise Ignored("other_program")
         return [event_of(deed, self.place, record, observed_at, line.at_ms)]
-
-    def dump(self) -> dict[str, Any]:
-        """The last line's time."""
-        return {"last_ms": self._stamps.last_ms}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `dump` was taken."""
-        self._stamps.last_ms = state.get("last_ms", 0)

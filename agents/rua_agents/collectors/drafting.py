@@ -181,3 +181,47 @@ def registered(place: Place, field: str, value: str | None, at_ms: int) -> str |
     if not value:
         return None
     return labels.registry_id(value) or place.keys.at(at_ms).pseudonym(field, value)
+
+
+def login(
+    place: Place,
+    record: RawRecord,
+    observed_at: int,
+    at_ms: int,
+    *,
+    who: tuple[str | None, str | None, str | None],
+    session: str,
+    outcome: Outcome,
+    superuser: bool,
+    tool: str | None = None,
+) -> Draft:
+    """Somebody was let into a database, or not.
+
+    Args:
+        place: the file.
+        record: the one that says so.
+        observed_at: when it was read, ms.
+        at_ms: when it happened, ms.
+        who: actor, address and network, as pseudonyms.
+        session: the connection, as a pseudonym.
+        outcome: denied if not.
+        superuser: whether the name is one of a superuser.
+        tool: the client's program.
+    """
+    actor, source_ip, source_network = who
+    return draft(
+        place,
+        record,
+        observed_at,
+        at_ms,
+        kind="authentication",
+        action="unknown",
+        channel="db",
+        outcome=outcome,
+        actor=actor,
+        privilege="superuser" if superuser else "unknown",
+        session=session,
+        tool=tool,
+        source_ip=source_ip,
+        source_network=source_network,
+    )

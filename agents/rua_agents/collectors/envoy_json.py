@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from typing import Any, ClassVar
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from rua_agents.collectors import envoy
-from rua_agents.collectors.base import LineCollector
-from rua_agents.collectors.contract import Parser, Place
 from rua_agents.collectors.nginx_fields import Fields
-from rua_agents.collectors.web import WebOptions, WebParser, occurred
+from rua_agents.collectors.web import WebCollector, WebOptions
 from rua_agents.jsontext import read_object
 from rua_agents.records import RawRecord
 
@@ -46,23 +43,12 @@ class EnvoyOptions(WebOptions, frozen=True):
     meanings: ClassVar[frozenset[str]] = frozenset(envoy.JSON_NAMES)
 
 
-class EnvoyJson(LineCollector):
+class EnvoyJson(WebCollector):
     """The collector."""
 
     name = "envoy-json"
     options: type[msgspec.Struct] = EnvoyOptions
 
-    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
-        """When the request ended."""
-        del now_ms
-        return occurred(read(record, tuple(options.fields.items()))[0], zone)
-
-    def parser(self, place: Place) -> Parser:
-        """A parser for one file."""
-        return _Parser(place)
-
-
-class _Parser(WebParser):
-    def fields(self, record: RawRecord) -> tuple[Fields, int]:
+    def fields(self, record: RawRecord, options: Any) -> tuple[Fields, int]:
         """The values of the JSON object."""
-        return read(record, self.given)
+        return read(record, tuple(options.fields.items()))

@@ -11,16 +11,14 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from rua_agents.collectors import envoy
 from rua_agents.collectors.access_format import QUOTE, Format, compiled, parts_of
-from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
 from rua_agents.collectors.nginx_fields import Fields
-from rua_agents.collectors.web import WebOptions, WebParser, occurred
+from rua_agents.collectors.web import WebCollector, WebOptions, WebParser
 from rua_agents.records import RawRecord
 
 DEFAULT = (
@@ -88,20 +86,19 @@ def _is_ambiguous(line: str, layout: Format) -> bool:
     return line.count(QUOTE) > layout.quotes
 
 
-class EnvoyText(LineCollector):
+class EnvoyText(WebCollector):
     """The collector."""
 
     name = "envoy-text"
     options: type[msgspec.Struct] = EnvoyTextOptions
 
-    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
-        """When the request ended."""
-        del now_ms
-        return occurred(read(record, options)[0], zone)
+    def fields(self, record: RawRecord, options: Any) -> tuple[Fields, int]:
+        """The values of the line."""
+        return read(record, options)
 
     def parser(self, place: Place) -> Parser:
         """A parser for one file."""
-        return _Parser(place)
+        return _Parser(place, self.fields)
 
 
 class _Parser(WebParser):
@@ -111,7 +108,3 @@ class _Parser(WebParser):
             read(record, self.place.options)  # refuses a line of another format
             record = record._replace(truncated=True)
         return super().read(record, observed_at)
-
-    def fields(self, record: RawRecord) -> tuple[Fields, int]:
-        """The values of the line."""
-        return read(record, self.place.options)

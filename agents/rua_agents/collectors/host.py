@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from rua_schemas.events import Kind, Label, Outcome
 
 from rua_agents.collectors.commands import command_of
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import Facts, draft, party
+from rua_agents.collectors.drafting import Facts, RecordParser, draft, party
 from rua_agents.records import RawRecord
+from rua_agents.syslog import Stamps
 
 ROOT = "root"
 CHANGES = frozenset(("privilege_change", "administration"))
+
+
+class StampedParser(RecordParser):
+    """Parser of a format whose stamps may name neither year nor zone: the time before is remembered."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place)
+        self.stamps = Stamps(place.zone)
+
+    def dump(self) -> dict[str, Any]:
+        """The last record's time."""
+        return {"last_ms": self.stamps.last_ms}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `dump` was taken."""
+        self.stamps.last_ms = state.get("last_ms", 0)
 
 
 class Deed(NamedTuple):

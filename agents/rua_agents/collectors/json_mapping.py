@@ -20,7 +20,6 @@ T = TypeVar("T")
 FIRST_MILLISECOND = 100_000_000_000
 """A number from here on counts milliseconds (this one is in 1973), below it seconds (that one is in the year 5138)."""
 MAX_OPERATION_WORDS = 16
-_STATUS = {True: "ok", False: "failed"}
 
 
 class Count(NamedTuple):
@@ -62,7 +61,7 @@ class Item:
         """By the options' own words, an HTTP status, or true and false."""
         value = self._value("outcome")
         if isinstance(value, bool):
-            return _STATUS[value]  # type: ignore[return-value]  # both are outcomes
+            return "ok" if value else "failed"
         told = self._of_type(value, text)
         if told is None:
             return self._rules.constants.outcome

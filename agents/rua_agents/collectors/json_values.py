@@ -30,8 +30,9 @@ def number(value: object) -> int | None:
         value = int(value) if value.isascii() and value.isdigit() and len(value) < 19 else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 <= value < MOST else None  # type: ignore[operator, return-value]  # whole says int
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < MOST else None
 
 
 def inside(value: object, *keys: str) -> Any:

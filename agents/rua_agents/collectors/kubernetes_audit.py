@@ -140,10 +140,11 @@ class _Parser(RecordParser):
         ]
 
     def _time(self, request: Request, record: RawRecord) -> int:
-        if request.at_ms is None and not (record.truncated and self._at_ms is not None):
+        at_ms = self._at_ms if request.at_ms is None and record.truncated else request.at_ms
+        if at_ms is None:
             raise BadTime("no time")
-        self._at_ms = self._at_ms if request.at_ms is None else request.at_ms
-        return self._at_ms  # type: ignore[return-value]  # one of both is known, see above
+        self._at_ms = at_ms
+        return at_ms
 
     def _of_control_plane(self, request: Request, means: Meaning) -> bool:
         """What kubelets and controllers do all day."""

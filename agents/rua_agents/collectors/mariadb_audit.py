@@ -13,7 +13,7 @@ from rua_schemas.events import Label
 from rua_agents.collectors import mariadb_lines
 from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import Ignored, Unreadable, draft, party, reason_of
+from rua_agents.collectors.drafting import Ignored, Unreadable, login, party, reason_of
 from rua_agents.collectors.mariadb_lines import (
     HEAD_BYTES,
     Line,
@@ -216,20 +216,15 @@ class _Parser:
         self._forget(line.connection)
         who = party(self._place, at_ms, line.user, line.host)
         failed = line.operation == "FAILED_CONNECT" or bool(line.code)
-        event = draft(
+        event = login(
             self._place,
             record,
             observed_at,
             at_ms,
-            kind="authentication",
-            action="unknown",
-            channel="db",
-            outcome="denied" if failed else "ok",
-            actor=who.actor,
-            privilege="superuser" if line.user.lower() in SUPERUSERS else "unknown",
+            who=who[:3],
             session=self._place.keys.at(at_ms).pseudonym("session", line.connection),
-            source_ip=who.source_ip,
-            source_network=who.source_network,
+            outcome="denied" if failed else "ok",
+            superuser=line.user.lower() in SUPERUSERS,
         )
         self._queue(record, line.connection, [Made(event, "", "", None)], "")
 

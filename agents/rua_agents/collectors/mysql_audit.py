@@ -17,7 +17,7 @@ from rua_common.settings import Struct
 
 from rua_agents import labels
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import Ignored, RecordParser, Unreadable, draft, party
+from rua_agents.collectors.drafting import Ignored, RecordParser, Unreadable, draft, login, party
 from rua_agents.collectors.mysql_statements import (
     Counts,
     Ran,
@@ -50,11 +50,14 @@ class MysqlAuditOptions(Struct, frozen=True):
     """Which records are the events. Choose table_access if a filter logs no general ones."""
 
 
+Sort = Literal["general", "table_access", "connection", "audit"]
+
+
 class Audited(NamedTuple):
     """One record, whatever its format."""
 
     at: str
-    sort: Literal["general", "table_access", "connection", "audit"]
+    sort: Sort
     event: str
     """In lower case: connect, status, read …"""
     command: str
@@ -172,21 +175,16 @@ class MysqlAuditParser(RecordParser, ABC):
             raise Ignored("session_end" if one.event in ("disconnect", "quit") else "session_control")
         who = party(self.place, at_ms, one.user, one.address)
         return [
-            draft(
+            login(
                 self.place,
                 record,
                 observed_at,
                 at_ms,
-                kind="authentication",
-                action="unknown",
-                channel="db",
-                outcome="unknown" if one.status is None else "denied" if one.status else "ok",
-                actor=who.actor,
-                privilege="superuser" if (one.user or "").lower() in SUPERUSERS else "unknown",
+                who=who[:3],
                 session=self.place.keys.at(at_ms).pseudonym("session", one.connection),
+                outcome="unknown" if one.status is None else "denied" if one.status else "ok",
+                superuser=(one.user or "").lower() in SUPERUSERS,
                 tool=tool,
-                source_ip=who.source_ip,
-                source_network=who.source_network,
             )
         ]
 

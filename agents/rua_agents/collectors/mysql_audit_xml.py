@@ -18,7 +18,7 @@ from rua_agents.blocks import BlockSplitter
 from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Place
 from rua_agents.collectors.drafting import Ignored, Unreadable
-from rua_agents.collectors.mysql_audit import UTC_ZONE, Audited, MysqlAuditOptions, MysqlAuditParser
+from rua_agents.collectors.mysql_audit import UTC_ZONE, Audited, MysqlAuditOptions, MysqlAuditParser, Sort
 from rua_agents.collectors.mysql_statements import Counts
 from rua_agents.records import RawRecord, Splitter
 from rua_agents.times import stamp_ms
@@ -75,11 +75,12 @@ def of_old(fields: dict[str, str]) -> Audited:
     if not name:
         raise Unreadable("no_name")
     table = name.removeprefix("table") if name.startswith("table") else None
-    sort = "audit" if name in ("audit", "noaudit") else "connection" if name in _LOGINS else "general"
+    plain: Sort = "audit" if name in ("audit", "noaudit") else "connection" if name in _LOGINS else "general"
+    sort: Sort = "table_access" if table else plain
     status = fields.get("STATUS", "")
     return Audited(
         fields.get("TIMESTAMP", ""),
-        "table_access" if table else sort,  # type: ignore[arg-type]  # one of the four above
+        sort,
         table or _LOGINS.get(name, "status" if sort == "general" else name),
         name,
         fields.get("CONNECTION_ID", ""),

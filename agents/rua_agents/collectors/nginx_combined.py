@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from rua_agents.collectors.access_format import Format, compiled, parts_of, unescaped
-from rua_agents.collectors.base import LineCollector
-from rua_agents.collectors.contract import Parser, Place
 from rua_agents.collectors.nginx_fields import Fields, fields_of
-from rua_agents.collectors.web import WebOptions, WebParser, occurred
+from rua_agents.collectors.web import WebCollector, WebOptions
 from rua_agents.records import RawRecord
 
 COMBINED = (
@@ -69,23 +66,12 @@ def read(record: RawRecord, options: CombinedOptions) -> tuple[Fields, int]:
     return fields_of(values, tuple(options.fields.items())), replaced
 
 
-class NginxCombined(LineCollector):
+class NginxCombined(WebCollector):
     """The collector."""
 
     name = "nginx-combined"
     options: type[msgspec.Struct] = CombinedOptions
 
-    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
-        """When the request ended."""
-        del now_ms
-        return occurred(read(record, options)[0], zone)
-
-    def parser(self, place: Place) -> Parser:
-        """A parser for one file."""
-        return _Parser(place)
-
-
-class _Parser(WebParser):
-    def fields(self, record: RawRecord) -> tuple[Fields, int]:
+    def fields(self, record: RawRecord, options: Any) -> tuple[Fields, int]:
         """The values of the line."""
-        return read(record, self.place.options)
+        return read(record, options)

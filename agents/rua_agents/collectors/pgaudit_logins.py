@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 from rua_agents.collectors.contract import Draft, Place
-from rua_agents.collectors.drafting import draft
+from rua_agents.collectors.drafting import login
 from rua_agents.collectors.pgaudit_statements import Session
 from rua_agents.records import RawRecord
 
@@ -32,18 +32,14 @@ def login_event(
     place: Place, record: RawRecord, observed_at: int, at_ms: int, session: Session, *, denied: bool
 ) -> Draft:
     """A connection as an event; the server's message itself stays on the host."""
-    return draft(
+    network = session.network if session.network != "local" else None
+    return login(
         place,
         record,
         observed_at,
         at_ms,
-        kind="authentication",
-        action="unknown",
-        channel="db",
-        outcome="denied" if denied else "ok",
-        actor=session.actor,
-        privilege="superuser" if session.superuser else "unknown",
+        who=(session.actor, session.source_ip, network),
         session=session.name,
-        source_ip=session.source_ip,
-        source_network=session.network if session.network != "local" else None,
+        outcome="denied" if denied else "ok",
+        superuser=session.superuser,
     )

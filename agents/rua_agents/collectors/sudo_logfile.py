@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,7 +11,6 @@ from rua_agents.blocks import BlockSplitter
 from rua_agents.collectors import host, sudo
 from rua_agents.collectors.base import LineCollector
 from rua_agents.collectors.contract import Draft, Parser, Place
-from rua_agents.collectors.drafting import RecordParser
 from rua_agents.records import RawRecord, Splitter
 from rua_agents.syslog import Stamps
 
@@ -44,23 +43,11 @@ def _text(record: RawRecord) -> str:
     return _HOST.sub(r"\1", text.replace("\r\n", "\n").replace("\n" + INDENT, " "), count=1)
 
 
-class _Parser(RecordParser):
-    def __init__(self, place: Place) -> None:
-        super().__init__(place)
-        self._stamps = Stamps(place.zone)
-
+class _Parser(host.StampedParser):
     def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
         """The event of a record."""
         text = _text(record)
-        at_ms, message = self._stamps.event(text, observed_at)
+        at_ms, message = self.stamps.event(text, observed_at)
         deed = sudo.deed(message)
         self.place.tally.replaced += text.count("\N{REPLACEMENT CHARACTER}")
         return [host.event_of(deed, self.place, record, observed_at, at_ms)]
-
-    def dump(self) -> dict[str, Any]:
-        """The last record's time."""
-        return {"last_ms": self._stamps.last_ms}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `dump` was taken."""
-        self._stamps.last_ms = state.get("last_ms", 0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, TypedDict
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,8 @@ from rua_common.settings import Struct
 from rua_schemas.events import ActorType, Label
 
 from rua_agents import labels
-from rua_agents.collectors.contract import Draft, Place
+from rua_agents.collectors.base import LineCollector
+from rua_agents.collectors.contract import Draft, Parser, Place
 from rua_agents.collectors.drafting import Ignored, Party, RecordParser, Unreadable, draft, party, registered
 from rua_agents.collectors.nginx_fields import FIELDS, Fields, text
 from rua_agents.collectors.nginx_requests import (
@@ -86,11 +87,35 @@ class Caller(TypedDict):
     source_network: str | None
 
 
+class WebCollector(LineCollector):
+    """A collector of requests: what a line says is all that differs from server to server."""
+
+    options: type[msgspec.Struct] = WebOptions
+
+    @abstractmethod
+    def fields(self, record: RawRecord, options: Any) -> tuple[Fields, int]:
+        """What the record says, and how many characters had to be replaced to read it.
+
+        Raises:
+            Unreadable, NotJson, BadTime: the record breaks the format's grammar.
+        """
+
+    def when(self, record: RawRecord, zone: ZoneInfo | None, now_ms: int, options: Any) -> int | None:
+        """When the request ended."""
+        del now_ms
+        return occurred(self.fields(record, options)[0], zone)
+
+    def parser(self, place: Place) -> Parser:
+        """A parser for one file."""
+        return WebParser(place, self.fields)
+
+
 class WebParser(RecordParser):
     """Every request is an event of its own."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, fields: Callable[[RawRecord, Any], tuple[Fields, int]]) -> None:
         super().__init__(place)
+        self._fields = fields
         options: WebOptions = place.options
         self.given = tuple(options.fields.items())
         self._query_keys = frozenset(options.query_keys)
@@ -100,17 +125,9 @@ class WebParser(RecordParser):
         """Whether something of a request's query string is kept."""
         return bool(self._query_keys)
 
-    @abstractmethod
-    def fields(self, record: RawRecord) -> tuple[Fields, int]:
-        """What the record says, and how many characters had to be replaced to read it.
-
-        Raises:
-            Unreadable, NotJson: the record breaks the format's grammar.
-        """
-
     def read(self, record: RawRecord, observed_at: int) -> Sequence[Draft]:
         """The event of this request."""
-        fields, replaced = self.fields(record)
+        fields, replaced = self._fields(record, self.place.options)
         fields = _with_cut_request(fields) if record.truncated else fields
         at_ms = occurred(fields, self.place.zone)
         # what was cut off may have been the request

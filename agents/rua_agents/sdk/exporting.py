@@ -139,7 +139,7 @@ class Export:
         try:
             told = json.dumps(self._told(outcome), separators=(",", ":"), ensure_ascii=False)
             client().put(told.encode("utf-8", "replace"))
-        except Exception:
+        except Exception:  # whatever it is, the caller's export is not ours to fail; the fault is counted and told
             count_fault()
 
     def _told(self, outcome: str) -> dict[str, object]:
@@ -235,7 +235,7 @@ def _plain(value: object) -> object:
         if isinstance(value, (list, tuple, set, frozenset)):
             return [_text(one)[:MOST_WORD_CHARACTERS] for one in list(value)[:MOST_CATEGORIES]]
         return _text(value)
-    except Exception:
+    except Exception:  # the caller's own object made a text of itself, and failed; the fault is counted and told
         count_fault()
         return None
 

@@ -9,7 +9,7 @@ import pytest
 from rua_agents.collectors import Draft
 from rua_agents.pseudonyms import KeyRing
 
-from tests.agent_rig import DATA, KEY, NGINX_SAMPLE, PG_SAMPLE, START_MS, parse, web_line
+from tests.agent_rig import DATA, KEY, NGINX_SAMPLE, PG_SAMPLE, START_MS, origin, parse, web_line
 
 NAMES = KeyRing(KEY, "lazada").at(0)
 T = START_MS
@@ -216,3 +216,12 @@ def test_a_request_that_is_cut_is_an_event(request_line: str, kind: str) -> None
     )
     assert [(event.kind, event.truncated) for event in made] == [(kind, True)]
     assert tally.ignored.total() == 0
+
+
+def test_a_time_under_a_name_of_ones_own_names_the_file_too() -> None:
+    """Else its id would be random, and a lost checkpoint would double its events."""
+    line = b'{"when_it_ended": "2026-03-02T10:00:00Z", "req": "GET / HTTP/1.1"}\n'
+    own, known = origin("nginx-json", fields={"iso": "when_it_ended"}), origin("nginx-json")
+    record = own.splitter(0, 1 << 20).feed(line)[0]
+    assert own.time_ms(record, START_MS) == 1_772_445_600_000
+    assert known.time_ms(record, START_MS) is None
